@@ -1,0 +1,34 @@
+"""What arrives: messages from a broker, and the readings decoded from them, as columns."""
+
+from dataclasses import dataclass
+
+from gatewayd.domain.arrays import Float64, Int64
+
+# (topic, payload, first byte of the PUBLISH header, packet id or 0): a plain tuple, since one is built for every
+# message and a named one costs four times as much. Bit 0 of the header is retain, bits 1-2 the QoS, bit 3 DUP
+# (MQTT 3.1.1, 3.3.1). The topic is the raw bytes of the frame: a broker's UTF-8 is checked once per new topic.
+Message = tuple[bytes, bytes, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Readings of one stream, in order of arrival, as columns.
+
+    Attributes:
+        device: Shape ``(n,)``, index into the stream's devices.
+        taken_at: Shape ``(n,)``, nanoseconds since the Unix epoch, sensor clock.
+        values: Shape ``(n, channels)``, in each channel's unit; NaN where absent.
+    """
+
+    device: Int64
+    taken_at: Int64
+    values: Float64
+
+    def __post_init__(self) -> None:
+        """Hold the columns to one length and make them read-only."""
+        assert len(self.device) == len(self.taken_at) == len(self.values)
+        for column in (self.device, self.taken_at, self.values):
+            column.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.device)
