@@ -1,0 +1,372 @@
+"""The durable queue towards upstream: a publication stays until its broker acknowledges it, or is evicted.
+
+One SQLite file in WAL mode (why SQLite: docs/decisions/0002-outbox-sqlite.md). The format, version 1::
+
+    PRAGMA application_id = 0x67777864      -- "gwxd": this file is an outbox of ours
+    PRAGMA user_version   = 1               -- of this drawing; a newer one is refused, never rewritten
+    CREATE TABLE record (
+        seq     INTEGER PRIMARY KEY,        -- order of append over all brokers; rises, has holes
+        at      INTEGER NOT NULL,           -- when appended, ns since the Unix epoch, gateway's clock
+        broker  TEXT    NOT NULL,           -- name of the broker in the configuration
+        kind    INTEGER NOT NULL,           -- 0 prediction, 1 alert
+        qos     INTEGER NOT NULL,           -- 0 or 1
+        retain  INTEGER NOT NULL,           -- 0 or 1
+        size    INTEGER NOT NULL,           -- bytes of topic (UTF-8) and payload; what max_bytes is about
+        topic   TEXT    NOT NULL,
+        payload BLOB    NOT NULL
+    )
+
+``outbox.db-wal`` and ``outbox.db-shm`` beside it are SQLite's; after a crash it finds the committed rows
+there. There is no index but the primary key: what would need one (a broker's oldest record, the oldest
+prediction) is remembered in memory as a lower bound, and a scan from there passes little else.
+
+Rules. An append is one transaction: all of it survives, or none. Over ``max_bytes`` the oldest predictions go
+first, and alerts only when no prediction is left. Damage costs the file's records, never the daemon
+(``database.py``).
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from gatewayd.domain.figures import OutboxFigures
+from gatewayd.domain.verdict import Kind, Publication
+from gatewayd.errors import StartupError, TransientError
+from gatewayd.store import database
+
+_APPLICATION_ID = 0x67777864
+_VERSION = 1
+_SCHEMA = """CREATE TABLE record (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, broker TEXT NOT NULL, kind INTEGER NOT NULL,
+    qos INTEGER NOT NULL, retain INTEGER NOT NULL, size INTEGER NOT NULL, topic TEXT NOT NULL,
+    payload BLOB NOT NULL
+)"""
+_INSERT = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PENDING = """SELECT seq, kind, qos, retain, topic, payload FROM record
+    WHERE seq > ? AND broker = ? ORDER BY seq LIMIT ?"""
+_OLDEST = "SELECT seq, size FROM record WHERE seq > ? AND kind = ? ORDER BY seq LIMIT 256"
+_RUN_FIGURES = "SELECT count(*), total(size) FROM record WHERE seq BETWEEN ? AND ?"
+_RUN_DELETE = "DELETE FROM record WHERE seq BETWEEN ? AND ?"
+_TOTALS = "SELECT max(seq), count(*), total(size) FROM record"
+
+_KINDS: tuple[Kind, ...] = ("prediction", "alert")
+_TIDY_BYTES = 4 << 20  # tidy() writes the WAL back once about this much went into it
+_SHRINK_PAGES = 2048  # free pages (8 MiB) that make it worthwhile to give the space back
+_SHRINK_BELOW_BYTES = 1 << 20  # records that VACUUM may have to copy: milliseconds
+_Row = tuple[int, int, str, int, int, int, int, str, bytes]
+
+
+class Outbox:
+    """Records in order of append, on disk.
+
+    Shared by the line, which appends, and the deliverers, which read and acknowledge. One connection does
+    that work, opened with ``check_same_thread=False`` and used under one lock. A second one, under a lock of
+    its own, only writes the WAL back, so that its fsyncs keep nobody waiting.
+
+    Attributes:
+        set_aside: Where the latest damaged file that this object met went; None if there was none.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, durability: database.Durability) -> None:
+        """Open the file, or make it.
+
+        Args:
+            path: The database file; its folder exists.
+            max_bytes: Bytes of topics and payloads kept; at least 1.
+            durability: What a record survives once ``append`` has returned. ``power``: a power cut (one fsync
+                per append); ``process``: the death of this process; ``none``: nothing promised.
+
+        Raises:
+            StartupError: The file cannot be opened, belongs to something else, or has a newer format.
+            TransientError: The disk is full or failing, or somebody holds the file locked.
+        """
+        self.set_aside: Path | None = None
+        self._path = path
+        self._max_bytes = max_bytes
+        self._durability = durability
+        self._log = structlog.get_logger().bind(component="outbox", path=str(path))
+        self._lock = threading.Lock()
+        self._tidy_lock = threading.Lock()
+        self._seq = (
+            0  # the last one given out; rises even over a damaged file: no cursor points into the future
+        )
+        self._written = 0  # bytes that went into the WAL since tidy() wrote it back, roughly
+        self._appended = 0
+        self._acknowledged = 0
+        self._evicted = {"prediction": 0, "alert": 0}
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            if not database.is_damage(error):
+                raise database.opening_failure(path, error) from error
+            self._replace(error)
+
+    def append(self, publications: Sequence[Publication], *, at: int) -> None:
+        """Store publications in their order, in one transaction, and evict what no longer fits.
+
+        One that is larger than ``max_bytes`` alone is not stored; ``figures().evicted["oversize"]`` counts.
+
+        Args:
+            publications: Any number; none is no transaction.
+            at: When, ns since the Unix epoch.
+
+        Raises:
+            TransientError: Nothing was stored (disk full, I/O error); the outbox stays usable.
+        """
+        with self._lock:
+            seq, added = self._seq, 0
+            rows: list[_Row] = []
+            for item in publications:
+                size = len(item.topic.encode()) + len(item.payload)
+                if size > self._max_bytes:
+                    continue
+                seq += 1
+                added += size
+                kind = 1 if item.kind == "alert" else 0
+                rows.append(
+                    (seq, at, item.broker, kind, item.qos, item.retain, size, item.topic, item.payload)
+                )
+            if rows:
+                self._insert(rows, added)
+            self._appended += len(publications)
+            if len(rows) < len(publications):
+                refused = len(publications) - len(rows)
+                self._evicted["oversize"] = self._evicted.get("oversize", 0) + refused
+
+    def pending(self, broker: str, *, after: int, limit: int) -> list[tuple[int, Publication]]:
+        """Return the oldest records of one broker beyond a point.
+
+        Args:
+            broker: The broker's name.
+            after: Records with a greater sequence number; 0 for all.
+            limit: At most this many.
+
+        Returns:
+            ``(seq, publication)`` with ``seq`` rising, not always by one.
+
+        Raises:
+            TransientError: The file cannot be read now.
+        """
+        rows: list[tuple[int, int, int, int, str, bytes]]
+        with self._lock, self._translated():
+            floor = self._broker_floors.get(broker, 0)
+            start = max(after, floor)
+            rows = self._connection.execute(_PENDING, (start, broker, limit)).fetchall()
+            if start == floor:  # nothing of this broker lies before what was found
+                self._broker_floors[broker] = rows[0][0] - 1 if rows else self._seq
+        return [
+            (
+                seq,
+                Publication(
+                    broker=broker,
+                    kind="alert" if kind else "prediction",
+                    topic=topic,
+                    payload=payload,
+                    qos=1 if qos else 0,
+                    retain=bool(retain),
+                ),
+            )
+            for seq, kind, qos, retain, topic, payload in rows
+        ]
+
+    def acknowledge(self, seqs: Sequence[int]) -> None:
+        """Remove records that upstream has taken; numbers that are gone already are passed over.
+
+        Cheap for runs of neighbouring numbers. Not synced on its own: a power cut may bring back records that
+        were acknowledged, which are then sent again, byte for byte.
+
+        Raises:
+            TransientError: Nothing was removed; acknowledge the same numbers again.
+        """
+        if not seqs:
+            return
+        records, freed = 0, 0
+        with self._lock, self._translated(), self._unsynced():
+            execute = self._connection.execute
+            execute("BEGIN IMMEDIATE")
+            for run in _runs(seqs):
+                count, size = execute(_RUN_FIGURES, run).fetchone()
+                if count:
+                    execute(_RUN_DELETE, run)
+                    records += count
+                    freed += int(size)
+            execute("COMMIT")
+            self._records -= records
+            self._bytes -= freed
+            self._written += freed // 2 + database.PAGE_BYTES
+            self._acknowledged += records
+
+    def figures(self) -> OutboxFigures:
+        """Return what waits, and what was done since this object was made. Any thread."""
+        with self._lock:
+            return OutboxFigures(
+                records=self._records,
+                payload_bytes=self._bytes,
+                appended=self._appended,
+                acknowledged=self._acknowledged,
+                evicted=dict(self._evicted),
+            )
+
+    def tidy(self) -> None:
+        """Write the WAL back and return unused space, when it is time to. Any thread that can wait.
+
+        Called often it does nothing. Its failures are left for the next append to meet.
+        """
+        if self._written < _TIDY_BYTES or not self._tidy_lock.acquire(blocking=False):
+            return
+        try:
+            self._written = (
+                0  # an append that adds to it at this moment may be lost: the next time comes later
+            )
+            with contextlib.suppress(sqlite3.Error):
+                self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                with self._lock:
+                    self._shrink()
+        finally:
+            self._tidy_lock.release()
+
+    def close(self) -> None:
+        """Write everything into the database file and close it. Twice is once."""
+        with self._tidy_lock, self._lock:
+            self._disconnect()
+
+    def _insert(self, rows: list[_Row], added: int) -> None:
+        """Add rows and cut the outbox to its capacity, in one transaction; the caller holds the lock."""
+        evicted: list[tuple[int, int, int]] = []
+        excess = self._bytes + added - self._max_bytes
+        with self._translated():
+            if len(rows) == 1 and excess <= 0:  # alone a statement is its own transaction
+                self._connection.execute(_INSERT, rows[0])
+            else:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(_INSERT, rows)
+                if excess > 0:
+                    evicted = self._evict(excess)
+                self._connection.execute("COMMIT")
+        self._seq = rows[-1][0]
+        self._records += len(rows)
+        self._bytes += added
+        self._written += added + database.PAGE_BYTES
+        for kind, last, size in evicted:
+            self._evicted[_KINDS[kind]] += 1
+            self._kind_floors[kind] = last
+            self._records -= 1
+            self._bytes -= size
+
+    def _evict(self, excess: int) -> list[tuple[int, int, int]]:
+        """Delete the oldest records by policy until ``excess`` bytes are free; return (kind, seq, size)."""
+        evicted: list[tuple[int, int, int]] = []
+        for kind in range(len(_KINDS)):
+            floor = self._kind_floors[kind]
+            while excess > 0:
+                rows: list[tuple[int, int]]
+                rows = self._connection.execute(_OLDEST, (floor, kind)).fetchall()
+                if not rows:
+                    break
+                for seq, size in rows:
+                    evicted.append((kind, seq, size))
+                    floor = seq
+                    excess -= size
+                    if excess <= 0:
+                        break
+        self._connection.executemany("DELETE FROM record WHERE seq = ?", [(seq,) for _, seq, _ in evicted])
+        return evicted
+
+    def _shrink(self) -> None:
+        """Return the space of a long outage to the file system; the caller holds both locks."""
+        if self._bytes < _SHRINK_BELOW_BYTES:
+            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            if free >= _SHRINK_PAGES:
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def _open(self) -> None:
+        """Connect, check whose file it is, and count what it holds.
+
+        The count reads every page of the table's tree, which is the check for damage at once: ``quick_check``
+        would read every payload besides, seconds for a full outbox. Damage it misses is dealt with when met.
+        """
+        self._connection = self._checkpointer = database.connect(self._path, self._durability)
+        try:
+            try:
+                database.claim(
+                    self._connection, application_id=_APPLICATION_ID, version=_VERSION, schema=_SCHEMA
+                )
+            except StartupError as error:
+                raise StartupError(f"{self._path}: {error}") from error
+            last, records, size = self._connection.execute(_TOTALS).fetchone()
+            self._checkpointer = database.connect(self._path, self._durability)
+        except BaseException:
+            self._disconnect()
+            raise
+        self._seq = max(self._seq, last or 0)
+        self._records = int(records)
+        self._bytes = int(size)
+        # Lower bounds, in memory only: no record of this broker, or of this kind, has a number up to that.
+        self._broker_floors: dict[str, int] = {}
+        self._kind_floors = [0, 0]
+
+    def _disconnect(self) -> None:
+        """Close both connections; the last one to close writes the WAL back and removes it."""
+        for connection in (self._checkpointer, self._connection):
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    @contextlib.contextmanager
+    def _unsynced(self) -> Iterator[None]:
+        """Spare a commit its fsync under ``power``; the next synced commit covers the whole WAL."""
+        if self._durability != "power":
+            yield
+            return
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._roll_back()  # the setting cannot change inside a transaction
+            self._connection.execute("PRAGMA synchronous = FULL")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """After an error of SQLite roll back, replace a damaged file, raise TransientError; lock held."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:  # used after close(), or a wrong parameter: our bug
+            raise
+        except sqlite3.Error as error:
+            self._roll_back()
+            if database.is_damage(error):
+                self._disconnect()
+                self._replace(error)
+            raise TransientError(f"{self._path}: {error}") from error
+
+    def _roll_back(self) -> None:
+        """End an open transaction, if SQLite has not done so itself."""
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _replace(self, error: sqlite3.Error) -> None:
+        """Set a damaged file aside and begin a fresh one."""
+        try:
+            self.set_aside = database.set_aside(self._path)
+            self._log.error("outbox_damaged", reason=str(error), set_aside=str(self.set_aside))
+            self._open()
+        except (OSError, sqlite3.Error) as failure:
+            message = f"{self._path}: damaged ({error}), and cannot be replaced: {failure}"
+            raise TransientError(message) from failure
+
+
+def _runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Return the numbers as ranges ``(first, last)`` without holes, rising."""
+    ordered = sorted(seqs)
+    first = last = ordered[0]
+    for seq in ordered:
+        if seq > last + 1:
+            yield first, last
+            first = seq
+        last = seq
+    yield first, last

@@ -1,0 +1,455 @@
+"""Whatever happens, the outbox equals a plain list cut to capacity."""
+
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from structlog.testing import capture_logs
+
+from gatewayd.domain.verdict import Publication
+from gatewayd.errors import StartupError, TransientError
+from gatewayd.store.outbox import Outbox
+
+ROOT = Path(__file__).parents[2]
+ROOMY = 1 << 30
+
+
+def publication(payload=b"x", *, kind="prediction", broker="cloud", topic="t", qos=1, retain=False):
+    return Publication(broker=broker, kind=kind, topic=topic, payload=payload, qos=qos, retain=retain)
+
+
+def numbered(first, count, **kwargs):
+    return [publication(b"%d" % number, **kwargs) for number in range(first, first + count)]
+
+
+def opened(folder, *, max_bytes=ROOMY, durability="process"):
+    return Outbox(Path(folder) / "outbox.db", max_bytes=max_bytes, durability=durability)
+
+
+def everything(outbox, broker="cloud"):
+    return outbox.pending(broker, after=0, limit=1_000_000)
+
+
+def payloads(outbox, broker="cloud"):
+    return [item.payload for _, item in everything(outbox, broker)]
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    box = opened(tmp_path)
+    yield box
+    box.close()
+
+
+PUBLICATIONS = st.builds(
+    Publication,
+    broker=st.sampled_from(["a", "b"]),
+    kind=st.sampled_from(["prediction", "alert"]),
+    topic=st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=8
+    ),
+    payload=st.binary(max_size=60),
+    qos=st.sampled_from([0, 1]),
+    retain=st.booleans(),
+)
+CAPACITY = 300
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Whatever happens, the outbox equals a plain list cut to capacity, and its counters add up."""
+
+    @initialize(durability=st.sampled_from(["power", "process", "none"]))
+    def start(self, durability):
+        self.durability = durability
+        self.folder = Path(tempfile.mkdtemp(prefix="outbox-"))
+        self.model: list[Publication] = []
+        self.evicted = {"prediction": 0, "alert": 0}
+        self.appended = self.acknowledged = self.held_at_open = 0
+        self.outbox = opened(self.folder, max_bytes=CAPACITY, durability=durability)
+
+    def teardown(self):
+        if hasattr(self, "outbox"):
+            self.outbox.close()
+            shutil.rmtree(self.folder)
+
+    def size(self):
+        return sum(len(item.topic.encode()) + len(item.payload) for item in self.model)
+
+    @rule(items=st.lists(PUBLICATIONS, max_size=8))
+    def append(self, items):
+        self.outbox.append(items, at=1)
+        self.model += items
+        self.appended += len(items)
+        for kind in ("prediction", "alert"):
+            while self.size() > CAPACITY and any(item.kind == kind for item in self.model):
+                self.model.remove(next(item for item in self.model if item.kind == kind))
+                self.evicted[kind] += 1
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def acknowledge(self, data):
+        found = {seq: item for broker in "ab" for seq, item in self.outbox.pending(broker, after=0, limit=99)}
+        chosen = data.draw(st.lists(st.sampled_from(sorted(found)), unique=True))
+        self.outbox.acknowledge([*chosen, *chosen[:1], 10**12])
+        self.model = [item for seq, item in sorted(found.items()) if seq not in chosen]
+        self.acknowledged += len(chosen)
+
+    @rule(broker=st.sampled_from("ab"), limit=st.integers(1, 5))
+    def read_by_pages(self, broker, limit):
+        found, after = [], 0
+        while page := self.outbox.pending(broker, after=after, limit=limit):
+            assert len(page) <= limit
+            after = page[-1][0]
+            found += page
+        assert [item for _, item in found] == [item for item in self.model if item.broker == broker]
+
+    @rule()
+    def reopen(self):
+        self.outbox.close()
+        self.open_again()
+
+    @rule()
+    def lose_power(self):
+        """What the kernel holds at this moment is all there is: no close, no checkpoint."""
+        folder = Path(tempfile.mkdtemp(prefix="outbox-"))
+        for suffix in ("", "-wal"):
+            shutil.copy(self.folder / f"outbox.db{suffix}", folder)
+        self.outbox.close()
+        shutil.rmtree(self.folder)
+        self.folder = folder
+        self.open_again()
+
+    def open_again(self):
+        self.outbox = opened(self.folder, max_bytes=CAPACITY, durability=self.durability)
+        self.held_at_open = len(self.model)
+        self.appended = self.acknowledged = 0
+        self.evicted = {"prediction": 0, "alert": 0}
+
+    @invariant()
+    def same_records_in_order(self):
+        if not hasattr(self, "outbox"):
+            return
+        for broker in "ab":
+            found = self.outbox.pending(broker, after=0, limit=99)
+            assert [item for _, item in found] == [item for item in self.model if item.broker == broker]
+            assert [seq for seq, _ in found] == sorted({seq for seq, _ in found})
+
+    @invariant()
+    def the_counters_add_up(self):
+        if not hasattr(self, "outbox"):
+            return
+        figures = self.outbox.figures()
+        assert (figures.records, figures.payload_bytes) == (len(self.model), self.size())
+        assert (figures.appended, figures.acknowledged) == (self.appended, self.acknowledged)
+        assert figures.evicted == self.evicted
+        assert self.held_at_open + figures.appended == (
+            figures.records + figures.acknowledged + sum(figures.evicted.values())
+        )
+        assert self.outbox.set_aside is None
+
+
+TestOutboxMachine = OutboxMachine.TestCase
+TestOutboxMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+def test_every_field_comes_back(outbox):
+    items = [
+        publication(b"\x00\xff", kind="alert", topic="werk/öl/π", qos=0, retain=True),
+        publication(b"", kind="prediction", topic="t", qos=1, retain=False),
+    ]
+    outbox.append(items, at=1)
+    assert [item for _, item in everything(outbox)] == items
+
+
+def test_an_empty_append_and_an_empty_acknowledge_are_nothing(outbox):
+    outbox.append([], at=1)
+    outbox.acknowledge([])
+    assert outbox.figures().records == 0
+
+
+def test_alerts_outlive_predictions(tmp_path):
+    outbox = opened(tmp_path, max_bytes=40)
+    outbox.append([publication(b"A" * 9, kind="alert"), publication(b"1" * 9), publication(b"2" * 9)], at=1)
+    outbox.append([publication(b"B" * 9, kind="alert"), publication(b"3" * 9)], at=1)
+    assert payloads(outbox) == [b"A" * 9, b"2" * 9, b"B" * 9, b"3" * 9]
+    outbox.append([publication(b"C" * 9, kind="alert"), publication(b"D" * 9, kind="alert")], at=1)
+    outbox.append([publication(b"E" * 9, kind="alert"), publication(b"4" * 9)], at=1)
+    assert payloads(outbox) == [b"B" * 9, b"C" * 9, b"D" * 9, b"E" * 9]
+    assert outbox.figures().evicted == {"prediction": 4, "alert": 1}
+    outbox.close()
+
+
+def test_a_record_larger_than_the_outbox_is_refused_and_counted(tmp_path):
+    outbox = opened(tmp_path, max_bytes=10)
+    outbox.append([publication(b"kept"), publication(b"x" * 10)], at=1)
+    assert payloads(outbox) == [b"kept"]
+    assert outbox.figures().evicted == {"prediction": 0, "alert": 0, "oversize": 1}
+    outbox.close()
+
+
+def test_a_record_evicted_in_flight_is_acknowledged_without_harm(tmp_path):
+    outbox = opened(tmp_path, max_bytes=20)
+    outbox.append([publication(b"1" * 9), publication(b"2" * 9)], at=1)
+    in_flight = [seq for seq, _ in everything(outbox)]
+    outbox.append([publication(b"3" * 9)], at=1)
+    outbox.acknowledge(in_flight)
+    assert payloads(outbox) == [b"3" * 9]
+    assert (outbox.figures().acknowledged, outbox.figures().evicted["prediction"]) == (1, 1)
+    outbox.close()
+
+
+def test_a_number_is_not_given_out_twice(outbox):
+    """A cursor that has passed a record must see whatever is appended later."""
+    outbox.append(numbered(0, 3), at=1)
+    last = everything(outbox)[-1][0]
+    outbox.acknowledge([seq for seq, _ in everything(outbox)])
+    outbox.append(numbered(3, 1), at=1)
+    assert [item.payload for _, item in outbox.pending("cloud", after=last, limit=9)] == [b"3"]
+
+
+@pytest.mark.parametrize("durability", ["power", "process", "none"])
+def test_the_setting_of_durability_is_sqlites(tmp_path, durability):
+    outbox = opened(tmp_path, durability=durability)
+    wanted = {"none": 0, "process": 1, "power": 2}[durability]
+    outbox.append(numbered(0, 3), at=1)
+    outbox.acknowledge([1])
+    assert outbox._connection.execute("PRAGMA synchronous").fetchone() == (wanted,)
+    assert outbox._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    outbox.close()
+
+
+def test_threads_share_it(outbox):
+    """One appends while two read and acknowledge; every record is seen in order, none is left."""
+    seen = {"a": [], "b": []}
+    done = threading.Event()
+
+    def deliver(broker):
+        after = 0
+        while True:
+            finished = done.is_set()
+            page = outbox.pending(broker, after=after, limit=16)
+            outbox.acknowledge([seq for seq, _ in page])
+            outbox.tidy()
+            seen[broker] += [int(item.payload) for _, item in page]
+            after = page[-1][0] if page else after
+            if finished and not page:
+                return
+
+    threads = [threading.Thread(target=deliver, args=(broker,)) for broker in "ab"]
+    for thread in threads:
+        thread.start()
+    for number in range(0, 2000, 10):
+        outbox.append(numbered(number, 10, broker="ab"[number // 10 % 2]), at=1)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen["a"] + seen["b"]) == list(range(2000))
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+    assert outbox.figures().records == outbox.figures().payload_bytes == 0
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from gatewayd.domain.verdict import Publication
+from gatewayd.store.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]), max_bytes=1 << 30, durability="process")
+number = int(sys.argv[2])
+while True:
+    count = 1 + number % 7
+    items = [Publication(broker="cloud", kind="prediction", topic="t", payload=b"%d" % k, qos=1, retain=False)
+             for k in range(number, number + count)]
+    outbox.append(items, at=1)
+    number += count
+    print(number, flush=True)
+"""
+
+
+def test_what_was_committed_survives_kill_9(tmp_path):
+    """Twelve kills: each time exactly the committed appends are there, whole and in order."""
+    rng, number, path = random.Random(1), 0, tmp_path / "outbox.db"
+    for _ in range(12):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(path), str(number)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        wanted = rng.randrange(1, 300)
+        lines = [child.stdout.readline() for _ in range(wanted)]
+        child.send_signal(signal.SIGKILL)
+        said = [
+            line for line in (*lines, *child.stdout.read().splitlines(keepends=True)) if line.endswith("\n")
+        ]
+        child.wait()
+        child.stdout.close()
+        committed = int(said[-1])
+        outbox = Outbox(path, max_bytes=ROOMY, durability="process")
+        found = [int(item) for item in payloads(outbox)]
+        # one append may have been committed and not yet told
+        assert found == list(range(len(found)))
+        assert len(found) in (committed, committed + 1 + committed % 7)
+        assert outbox.set_aside is None
+        outbox.close()
+        number = len(found)
+
+
+def test_a_full_disk_is_transient_and_loses_nothing_stored(outbox):
+    outbox.append(numbered(0, 3), at=1)
+    outbox._connection.execute("PRAGMA max_page_count = 4")
+    with pytest.raises(TransientError, match="full"):
+        outbox.append([publication(b"x" * 50_000), publication(b"y")], at=1)
+    assert payloads(outbox) == [b"0", b"1", b"2"]
+    assert outbox.figures().records == 3
+    outbox._connection.execute("PRAGMA max_page_count = 1000000")
+    outbox.append(numbered(3, 1), at=1)
+    assert payloads(outbox) == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_locked_file_is_transient(outbox):
+    outbox.append(numbered(0, 2), at=1)
+    outbox._connection.execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(outbox._path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for attempt in (lambda: outbox.append(numbered(2, 2), at=1), lambda: outbox.acknowledge([1])):
+        with pytest.raises(TransientError, match="locked"):
+            attempt()
+    other.execute("ROLLBACK")
+    other.close()
+    outbox.acknowledge([1])
+    assert payloads(outbox) == [b"1"]
+
+
+def damage_header(path):
+    path.write_bytes(b"this was never a database, " * 400)
+
+
+def damage_pages(path):
+    data = bytearray(path.read_bytes())
+    data[4096:] = random.Random(2).randbytes(len(data) - 4096)
+    path.write_bytes(data)
+
+
+def damage_by_truncation(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("damage", [damage_header, damage_pages, damage_by_truncation])
+def test_a_damaged_file_is_set_aside_and_a_fresh_one_opened(tmp_path, damage):
+    path = tmp_path / "outbox.db"
+    for number in range(1, 6):
+        outbox = opened(tmp_path)
+        outbox.append([publication(b"x" * 300) for _ in range(200)], at=1)
+        outbox.close()
+        damage(path)
+        damaged = path.read_bytes()
+        with capture_logs() as logs:
+            outbox = opened(tmp_path)
+        assert outbox.set_aside == tmp_path / f"outbox.db.damaged-{number}"
+        assert outbox.set_aside.read_bytes() == damaged
+        assert [(entry["event"], entry["log_level"]) for entry in logs] == [("outbox_damaged", "error")]
+        assert everything(outbox) == []
+        outbox.append(numbered(0, 2), at=1)
+        outbox.close()
+    # a card that dies slowly does not fill itself
+    assert sorted(found.name for found in tmp_path.glob("outbox.db.damaged-?")) == [
+        "outbox.db.damaged-3",
+        "outbox.db.damaged-4",
+        "outbox.db.damaged-5",
+    ]
+
+
+def test_damage_met_while_running_is_set_aside_too(tmp_path):
+    outbox = opened(tmp_path)
+    outbox.append([publication(b"x" * 300) for _ in range(200)], at=1)
+    cursor = everything(outbox)[-1][0]
+    outbox._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    damage_pages(tmp_path / "outbox.db")
+    outbox._connection.execute("PRAGMA shrink_memory")
+    with pytest.raises(TransientError), capture_logs():
+        outbox.acknowledge(list(range(1, 201)))
+    assert outbox.set_aside == tmp_path / "outbox.db.damaged-1"
+    outbox.append(numbered(0, 2), at=1)
+    assert [item.payload for _, item in outbox.pending("cloud", after=cursor, limit=9)] == [b"0", b"1"]
+    assert outbox.figures().records == 2
+    outbox.close()
+
+
+def test_a_damaged_file_that_cannot_be_moved_is_transient(tmp_path, monkeypatch):
+    damage_header(tmp_path / "outbox.db")
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr("gatewayd.store.database.set_aside", refuse)
+    with pytest.raises(TransientError, match=r"cannot be replaced"):
+        opened(tmp_path)
+
+
+def test_a_newer_format_is_refused_and_left_alone(tmp_path):
+    opened(tmp_path).close()
+    other = sqlite3.connect(tmp_path / "outbox.db")
+    other.execute("PRAGMA user_version = 2")
+    other.close()
+    before = (tmp_path / "outbox.db").read_bytes()
+    with pytest.raises(StartupError, match=r"outbox\.db: expected format 1 or older, found 2"):
+        opened(tmp_path)
+    assert (tmp_path / "outbox.db").read_bytes() == before
+
+
+def test_a_missing_folder_is_the_operators(tmp_path):
+    with pytest.raises(StartupError, match="unable to open"):
+        opened(tmp_path / "absent")
+
+
+def test_the_wal_stays_bounded_when_nobody_tidies(outbox):
+    """24 MiB go through; the appending thread writes the WAL back at 16 MiB."""
+    wal = Path(f"{outbox._path}-wal")
+    largest = 0
+    for number in range(240):
+        outbox.append([publication(b"x" * 100_000)], at=1)
+        outbox.acknowledge([number + 1])
+        largest = max(largest, wal.stat().st_size)
+    assert largest < 20 << 20
+
+
+def test_tidying_keeps_the_wal_small(outbox):
+    wal = Path(f"{outbox._path}-wal")
+    largest = 0
+    for number in range(200):
+        outbox.append([publication(b"x" * 100_000)], at=1)
+        outbox.acknowledge([number + 1])
+        outbox.tidy()
+        largest = max(largest, wal.stat().st_size)
+    assert largest < 8 << 20
+
+
+def test_the_space_of_a_long_outage_is_returned(outbox):
+    for _ in range(20):
+        outbox.append([publication(b"x" * 1_000_000)], at=1)
+        outbox.tidy()
+    assert outbox._path.stat().st_size > 15 << 20
+    outbox.acknowledge(list(range(1, 21)))
+    outbox.tidy()
+    assert outbox._path.stat().st_size < 1 << 20
+    outbox.append(numbered(0, 1), at=1)
+    assert payloads(outbox) == [b"0"]
+
+
+def test_closing_twice_leaves_one_file(tmp_path):
+    outbox = opened(tmp_path)
+    outbox.append(numbered(0, 5), at=1)
+    outbox.close()
+    outbox.close()
+    assert [found.name for found in tmp_path.iterdir()] == ["outbox.db"]
+    again = opened(tmp_path)
+    assert len(everything(again)) == 5
+    again.close()
