@@ -81,7 +81,8 @@ def set_level(level: Level) -> None:
 def mask(secret: str) -> None:
     """Replace this text by ``***`` in every line from now on, in any of its usual spellings. Thread-safe."""
     if len(secret) >= _MIN_SECRET:
-        forms = {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+        spelled = json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(secret.encode("utf-8", "replace"))[2:-1]
+        forms = {secret, quote(secret, safe=""), quote(secret), *spelled}
         # longest first: a form may be a part of another
         _State.masked = tuple(sorted(forms.union(_State.masked), key=len, reverse=True))
 
