@@ -1,7 +1,7 @@
 """Finds modules without a test of their own, and tests without a module.
 
-``gatewayd/pipeline/window.py`` is tested by ``tests/pipeline/test_window.py``. A module may lack its twin only if
-it stands in ``ALLOWED`` with the reason; a reason for a module that is gone, or that has a twin by now, is an
+``gatewayd/pipeline/window.py`` is tested by ``tests/pipeline/test_window.py``. A module may lack its twin only
+if it stands in ``ALLOWED`` with the reason; a reason for a module that is gone, or that has a twin by now, is an
 error too, so the list cannot rot.
 """
 

@@ -1,0 +1,94 @@
+"""The schemas are sound, describe every field, and the documentation's examples obey them."""
+
+import copy
+import re
+from collections.abc import Iterator
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.support.schemas import KINDS, Document, documented, kind_of, schema, validator
+
+
+def _objects(node: object) -> Iterator[Document]:
+    """Every schema of an object with named properties, however deep."""
+    if isinstance(node, dict):
+        if node.get("type") == "object" and "properties" in node:
+            yield node
+        for child in node.values():
+            yield from _objects(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _objects(child)
+
+
+def _examples() -> list[Document]:
+    return [example for kind in KINDS for example in schema(kind)["examples"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schema_is_a_valid_schema(kind):
+    Draft202012Validator.check_schema(schema(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_object_is_closed_and_every_field_described(kind):
+    found = list(_objects(schema(kind)))
+    assert found
+    for node in found:
+        assert node["additionalProperties"] is False
+        for name, field in node["properties"].items():
+            assert field.get("description"), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schemas_own_examples_obey_it(kind):
+    assert schema(kind)["examples"]
+    for example in schema(kind)["examples"]:
+        validator(kind).validate(example)
+
+
+def test_payloads_md_shows_exactly_the_schemas_examples():
+    """One source: a person reads the page, a machine reads the schema, and both say the same."""
+    assert documented() == _examples()
+
+
+@pytest.mark.parametrize("document", _examples(), ids=kind_of)
+def test_a_document_with_a_field_missing_renamed_or_added_is_refused(document):
+    check = validator(kind_of(document))
+    required = schema(kind_of(document))["required"]
+    for name in required:
+        broken = copy.deepcopy(document)
+        value = broken.pop(name)
+        assert not check.is_valid(broken), f"{name} is missing"
+        broken[f"{name}_"] = value
+        assert not check.is_valid(broken), f"{name} has another name"
+    assert not check.is_valid({**document, "extra": 1})
+
+
+@pytest.mark.parametrize("document", _examples(), ids=kind_of)
+def test_a_field_of_another_type_is_refused(document):
+    check = validator(kind_of(document))
+    for name in document:
+        assert not check.is_valid({**document, name: [{"unlike": "any"}]}), name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-03-14T10:26:50+00:00", "2026-03-14 10:26:50Z", "2026-03-14T10:26:50.1234567890Z", "1773484010"],
+)
+def test_a_time_that_is_not_rfc_3339_in_utc_is_refused(text):
+    alert = schema("alert")["examples"][0]
+    assert not validator("alert").is_valid({**alert, "raised_at": text})
+
+
+def test_a_cleared_alert_has_its_time_and_a_raised_one_has_none():
+    raised, cleared = schema("alert")["examples"]
+    assert not validator("alert").is_valid({**cleared, "cleared_at": None})
+    assert not validator("alert").is_valid({**raised, "cleared_at": cleared["cleared_at"]})
+
+
+def test_documented_ids_are_those_that_the_pattern_describes():
+    for document in _examples():
+        if "id" in document:
+            assert re.fullmatch("[0-9a-f]{32}", document["id"])
