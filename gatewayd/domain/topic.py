@@ -1,16 +1,25 @@
 """MQTT topics: filters whose single levels may be named, and templates that topics are made from.
 
-``site/{line}/{device}/telemetry`` is the filter ``site/+/+/telemetry`` with two names. A template has the same
-placeholders and is filled with what the filter found. Rules of topic names and filters: MQTT 3.1.1, 4.7.
+``site/{line}/{device}/telemetry`` is the filter ``site/+/+/telemetry`` with two names. A template has the
+same placeholders and is filled with what the filter found. Rules of topic names and filters: MQTT 3.1.1, 4.7.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 _NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-_UNSAFE = re.compile(r"[+#/%\x00-\x1f\x7f]|^\$")
+# Control characters and non-characters: brokers may close the connection on them (MQTT 3.1.1, 1.5.3).
+_CONTROL = r"\x00-\x1f\x7f-\x9f\ufdd0-\ufdef" + "".join(
+    chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17)
+)
+_FORBIDDEN = re.compile(f"[{_CONTROL}]")
+_UNSAFE = re.compile(rf"[+#/%{_CONTROL}]|^\$")
 MAX_TOPIC_BYTES = 65_535
+# A filled template stays below MAX_TOPIC_BYTES: "{a}" is the shortest placeholder, 1024 // 3 * 128 < 65,535.
+MAX_TEMPLATE_BYTES = 1024
+MAX_LEVEL_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +44,9 @@ class TopicFilter:
         Raises:
             ValueError: The pattern is no valid topic filter; the message says why, in a few words.
         """
-        if not pattern:
-            raise ValueError("a topic must not be empty")
+        _check_text(pattern, MAX_TOPIC_BYTES)
+        if pattern.startswith("$share/"):
+            raise ValueError("a shared subscription would tear a device's readings apart")
         levels, names, positions = pattern.split("/"), [], []
         for position, level in enumerate(levels):
             match = _NAME.fullmatch(level)
@@ -44,20 +54,11 @@ class TopicFilter:
                 names.append(match.group(1))
                 positions.append(position)
                 levels[position] = "+"
-            elif "{" in level or "}" in level:
-                raise ValueError(
-                    f"'{level}' must be a name in braces on a level of its own, such as {{device}}"
-                )
-            elif level not in ("+", "#") and ("+" in level or "#" in level):
-                raise ValueError(f"a wildcard stands on a level of its own, not as '{level}'")
-            elif level == "#" and position != len(levels) - 1:
-                raise ValueError("'#' must be the last level")
+            else:
+                _check_level(level, is_last=position == len(levels) - 1)
         if len(set(names)) != len(names):
             raise ValueError("a name occurs twice")
-        text = "/".join(levels)
-        if "\x00" in text or len(text.encode()) > MAX_TOPIC_BYTES:
-            raise ValueError("a topic has at most 65535 bytes and no NUL")
-        return cls(pattern, text, tuple(names), tuple(positions))
+        return cls(pattern, "/".join(levels), tuple(names), tuple(positions))
 
     def match(self, topic: str) -> tuple[str, ...] | None:
         """Return the named levels of a topic, in order; None if the filter does not cover it."""
@@ -75,9 +76,30 @@ class TopicFilter:
         return tuple(found[position] for position in self._positions)
 
 
+def _check_text(text: str, max_bytes: int) -> None:
+    if not text:
+        raise ValueError("a topic must not be empty")
+    if _FORBIDDEN.search(text):
+        raise ValueError("a topic must not contain control characters")
+    if len(text.encode()) > max_bytes:
+        raise ValueError(f"a topic here has at most {max_bytes} bytes")
+
+
+def _check_level(level: str, *, is_last: bool) -> None:
+    if "{" in level or "}" in level:
+        raise ValueError(f"'{level}' must be a name in braces on a level of its own, such as {{device}}")
+    if level not in ("+", "#") and ("+" in level or "#" in level):
+        raise ValueError(f"a wildcard stands on a level of its own, not as '{level}'")
+    if level == "#" and not is_last:
+        raise ValueError("'#' must be the last level")
+
+
 def filters_overlap(first: str, second: str) -> bool:
     """Tell whether some topic is covered by both of two MQTT topic filters."""
     a, b = first.split("/"), second.split("/")
+    for x, y in ((a[0], b[0]), (b[0], a[0])):
+        if x in ("+", "#") and y.startswith("$"):  # MQTT 3.1.1, 4.7.2
+            return False
     for x, y in zip(a, b, strict=False):
         if "#" in (x, y):
             return True
@@ -93,12 +115,18 @@ def filters_overlap(first: str, second: str) -> bool:
 def safe_level(name: str) -> str:
     """Turn any text into one level of a topic name; different texts give different levels.
 
-    Wildcards, slashes, control characters, ``%`` and a leading ``$`` are percent-encoded byte by byte; an empty
-    text becomes ``%``, which encodes nothing else.
+    Wildcards, slashes, control characters, ``%`` and a leading ``$`` are percent-encoded byte by byte; an
+    empty text becomes ``%``, which encodes nothing else. What is longer than ``MAX_LEVEL_BYTES`` then ends in
+    ``%`` and a hash of the whole: a device may not choose topics that no broker takes.
     """
     if not name:
         return "%"
-    return _UNSAFE.sub(lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode()), name)
+    level = _UNSAFE.sub(lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode()), name)
+    data = level.encode()
+    if len(data) <= MAX_LEVEL_BYTES:
+        return level
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return data[: MAX_LEVEL_BYTES - 33].decode(errors="ignore") + "%" + digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +143,12 @@ class TopicTemplate:
         Raises:
             ValueError: The template can never give a valid topic name; the message says why.
         """
+        _check_text(template, MAX_TEMPLATE_BYTES)
         rest = _NAME.sub("", template)
         if "{" in rest or "}" in rest:
             raise ValueError("a brace must belong to a name such as {device}")
-        if "+" in rest or "#" in rest or "\x00" in rest:
+        if "+" in rest or "#" in rest:
             raise ValueError("a topic to publish on has no wildcard")
-        if not template:
-            raise ValueError("a topic must not be empty")
         if template.startswith("$"):
             raise ValueError("topics that begin with '$' belong to the broker")
         return cls(template, tuple(_NAME.findall(template)))
@@ -134,6 +161,16 @@ class TopicTemplate:
         """
         return _NAME.sub(lambda m: safe_level(values[m.group(1)]), self.template)
 
-    def as_filter(self) -> str:
-        """Return an MQTT filter that covers every topic the template can give."""
-        return "/".join("+" if _NAME.search(level) else level for level in self.template.split("/"))
+    def as_filter(self, known: Mapping[str, str] | None = None) -> str:
+        """Return an MQTT filter that covers every topic the template can give.
+
+        Args:
+            known: Values of placeholders that are certain already, which make the filter narrower.
+        """
+        values = known or {}
+        return "/".join(
+            "+"
+            if any(name not in values for name in _NAME.findall(level))
+            else _NAME.sub(lambda m: safe_level(values[m.group(1)]), level)
+            for level in self.template.split("/")
+        )

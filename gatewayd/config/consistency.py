@@ -1,0 +1,170 @@
+"""What several options must agree on: found all at once, each at the very option that is wrong.
+
+A finding says which options it has looked at, so that one that was drawn from an option already known to be
+wrong is left out: one mistake, one message.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from gatewayd.config.settings import BrokerSettings, Settings, StreamSettings
+from gatewayd.domain.topic import TopicFilter, TopicTemplate, filters_overlap
+
+Loc = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An option's path, what is wrong with it, and the paths of the options that show it."""
+
+    loc: Loc
+    message: str
+    reads: tuple[Loc, ...]
+
+
+def find_problems(settings: Settings) -> list[Finding]:
+    """Return everything in which options of the file contradict each other, in no particular order."""
+    found: list[Finding] = []
+    for name, broker in settings.brokers.items():
+        found += _broker(("brokers", name), broker)
+    for name, stream in settings.streams.items():
+        at = ("streams", name)
+        found += _stream_topic(at, stream)
+        found += _stream_format(at, stream)
+        found += _stream_links(at, stream, settings)
+        found += _loops(name, stream, settings)
+    found += _status_topics(settings)
+    found += _sources(settings)
+    found += _client_ids(settings)
+    return found
+
+
+def _broker(at: Loc, broker: BrokerSettings) -> Iterator[Finding]:
+    def finding(option: Loc, message: str, *reads: Loc) -> Finding:
+        return Finding(at + option, message, tuple(at + read for read in (option, *reads)))
+
+    if broker.password_file is not None and broker.username is None:
+        yield finding(("password_file",), "needs a username beside it (MQTT 3.1.1, 3.1.2.9)", ("username",))
+    if broker.reconnect_max_s < broker.reconnect_min_s:
+        least = f"{broker.reconnect_min_s:g} (reconnect_min_s)"
+        message = f"must be at least {least}, not {broker.reconnect_max_s:g}"
+        yield finding(("reconnect_max_s",), message, ("reconnect_min_s",))
+    if broker.tls is not None:
+        for given, missing in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if getattr(broker.tls, given) is not None and getattr(broker.tls, missing) is None:
+                yield finding(("tls", given), f"needs {missing} beside it", ("tls", missing))
+
+
+def _stream_topic(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
+    pattern = TopicFilter.parse(stream.topic)
+    topic, device = (*at, "topic"), (*at, "device")
+    if "device" in pattern.names and stream.device is not None:
+        yield Finding(device, "the topic has {device} already: leave this out", (topic, device))
+    is_wild = "+" in pattern.filter or "#" in pattern.filter
+    if "device" not in pattern.names and is_wild and stream.device is None:
+        message = (
+            "write the level that tells devices apart as {device}, or name the one device under 'device'"
+        )
+        yield Finding(topic, message, (topic, device))
+    for reserved in ("gateway", "stream", "kind"):
+        if reserved in pattern.names:
+            yield Finding(
+                topic, f"{{{reserved}}} is gatewayd's own name: call this level otherwise", (topic,)
+            )
+    known = ["device", "gateway", "kind", "stream", *(n for n in pattern.names if n != "device")]
+    where = (*at, "publish", "topic")
+    for name in TopicTemplate.parse(stream.publish.topic).names:
+        if name not in known:
+            yield Finding(where, _unknown_placeholder(name, known), (topic, where))
+
+
+def _unknown_placeholder(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    expected = (
+        f"did you mean {{{near[0]}}}?" if near else f"known here: {', '.join(f'{{{k}}}' for k in known)}"
+    )
+    return f"{{{name}}} is not known here; {expected}"
+
+
+def _stream_format(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
+    form = (*at, "format")
+    if stream.format == "number":
+        channels, time = (*at, "channels"), (*at, "time")
+        if len(stream.channels) != 1:
+            message = f"format number carries one channel, not {len(stream.channels)}"
+            yield Finding(channels, message, (form, channels))
+        if stream.time is not None:
+            yield Finding(time, "format number carries no time stamp: leave this out", (form, time))
+        for name, channel in stream.channels.items():
+            field = (*channels, name, "field")
+            if channel.field is not None:
+                yield Finding(field, "format number has no fields: leave this out", (form, field))
+    for name, channel in stream.channels.items():
+        least, most = ((*at, "channels", name, option) for option in ("min", "max"))
+        if channel.min is not None and channel.max is not None and channel.min >= channel.max:
+            message = f"must be less than {channel.max:g} (max), not {channel.min:g}"
+            yield Finding(least, message, (least, most))
+
+
+def _stream_links(at: Loc, stream: StreamSettings, settings: Settings) -> Iterator[Finding]:
+    for option, broker in (((*at, "from"), stream.from_), ((*at, "publish", "to"), stream.publish.to)):
+        if broker not in settings.brokers:
+            near = get_close_matches(broker, settings.brokers, n=1)
+            expected = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(settings.brokers)}"
+            yield Finding(option, f"no broker '{broker}' under brokers; {expected}", (option, ("brokers",)))
+
+
+def _loops(name: str, stream: StreamSettings, settings: Settings) -> Iterator[Finding]:
+    template = TopicTemplate.parse(stream.publish.topic)
+    suffixes = ("",) if "kind" in template.names else ("/prediction", "/alert")
+    results = template.as_filter({"gateway": settings.gateway.id, "stream": name})
+    where = ("streams", name, "publish", "topic")
+    for other, source in settings.streams.items():
+        if source.from_ != stream.publish.to:
+            continue
+        wanted = TopicFilter.parse(source.topic).filter
+        if any(filters_overlap(results + suffix, wanted) for suffix in suffixes):
+            message = f"stream '{other}' subscribes to what this publishes"
+            reads = (where, ("streams", other, "topic"), ("streams", other, "from"), (*where[:-1], "to"))
+            yield Finding(where, message, reads)
+
+
+def _status_topics(settings: Settings) -> Iterator[Finding]:
+    for name, broker in settings.brokers.items():
+        where = ("brokers", name, "status_topic")
+        template = TopicTemplate.parse(broker.status_topic)
+        for placeholder in template.names:
+            if placeholder != "gateway":
+                yield Finding(where, _unknown_placeholder(placeholder, ["gateway"]), (where,))
+        topic = template.as_filter({"gateway": settings.gateway.id})
+        for stream, source in settings.streams.items():
+            at = ("streams", stream)
+            if source.from_ == name and filters_overlap(topic, TopicFilter.parse(source.topic).filter):
+                message = f"covers the status topic of broker '{name}', which is no reading"
+                yield Finding((*at, "topic"), message, ((*at, "topic"), (*at, "from"), where))
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    first, *others = settings.streams.items()
+    for name, stream in others:
+        if stream.from_ != first[1].from_:
+            where = ("streams", name, "from")
+            message = (
+                f"all streams come from one broker, and stream '{first[0]}' comes from '{first[1].from_}'; "
+                "bridge the other broker to it"
+            )
+            yield Finding(where, message, (where, ("streams", first[0], "from")))
+
+
+def _client_ids(settings: Settings) -> Iterator[Finding]:
+    seen: dict[tuple[str, int, str | None], str] = {}
+    for name, broker in settings.brokers.items():
+        first = seen.setdefault((broker.host, broker.effective_port, broker.client_id), name)
+        if first != name and broker.client_id is not None:
+            where = ("brokers", name, "client_id")
+            message = f"broker '{first}' uses this id at the same address: each would cut the other off"
+            reads = tuple(
+                ("brokers", n, option) for n in (first, name) for option in ("host", "port", "client_id")
+            )
+            yield Finding(where, message, reads)

@@ -1,0 +1,150 @@
+"""Everything that the file, the files it names and the model bundles can show to be wrong, found at once.
+
+Runs before the first thread or socket exists, the same for ``check`` and ``run``. A relative
+``password_file`` is looked for among systemd's credentials first (``LoadCredential=``, systemd.exec(5)),
+then beside the file.
+"""
+
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from gatewayd.config.parse import Loaded, load_config
+from gatewayd.config.secret import Secret, read_secret
+from gatewayd.config.settings import Settings, TlsSettings
+from gatewayd.errors import ConfigError, ModelError, Problem, StartupError
+from gatewayd.model.bundle import Bundle, load_bundle
+from gatewayd.model.fit import fit_problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A configuration that may run.
+
+    Attributes:
+        loaded: The file.
+        bundles: By stream name; each fits its stream.
+        secrets: Passwords by broker name; brokers without one are left out.
+        warnings: What a person should look at, though it runs; one line each.
+    """
+
+    loaded: Loaded
+    bundles: Mapping[str, Bundle]
+    secrets: Mapping[str, Secret]
+    warnings: tuple[str, ...]
+
+    @property
+    def settings(self) -> Settings:
+        """The options."""
+        return self.loaded.settings
+
+
+def prepare(path: Path) -> Prepared:
+    """Read the configuration and all that it names.
+
+    Raises:
+        ConfigError: With every problem of the file; if it has none, of passwords, TLS files and bundles.
+    """
+    loaded = load_config(path)
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    secrets = _read_secrets(loaded, problems, warnings)
+    for name, broker in loaded.settings.brokers.items():
+        if broker.tls is not None:
+            _check_tls(loaded, name, broker.tls, problems, warnings)
+    bundles = _load_bundles(loaded, problems)
+    if problems:
+        raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+    return Prepared(loaded=loaded, bundles=bundles, secrets=secrets, warnings=tuple(warnings))
+
+
+def _read_secrets(loaded: Loaded, problems: list[Problem], warnings: list[str]) -> dict[str, Secret]:
+    secrets: dict[str, Secret] = {}
+    for name, broker in loaded.settings.brokers.items():
+        if broker.password_file is None:
+            continue
+        loc = ("brokers", name, "password_file")
+        try:
+            file = _secret_path(loaded, broker.password_file)
+            secrets[name] = read_secret(file)
+            if file.stat().st_mode & stat.S_IROTH:
+                warning = loaded.problem(loc, "every user of this machine can read the file; chmod o-r it")
+                warnings.append(str(warning))
+        except (StartupError, OSError) as error:
+            reason = str(error) if isinstance(error, StartupError) else "cannot be read"
+            problems.append(loaded.problem(loc, f"{reason}; relative paths begin at {loaded.base}"))
+    return secrets
+
+
+def _secret_path(loaded: Loaded, name: str) -> Path:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and not Path(name).is_absolute():
+        credential = Path(credentials) / name
+        if credential.exists():
+            return credential
+    return loaded.resolve(name)
+
+
+def _check_tls(
+    loaded: Loaded, broker: str, tls: TlsSettings, problems: list[Problem], warnings: list[str]
+) -> None:
+    at = ("brokers", broker, "tls")
+    files: dict[str, Path] = {}
+    for option in ("ca_file", "cert_file", "key_file"):
+        name = getattr(tls, option)
+        if name is None:
+            continue
+        file = loaded.resolve(name)
+        try:
+            with file.open("rb"):
+                files[option] = file
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a path"
+            problems.append(loaded.problem((*at, option), f"{file} cannot be read: {reason}"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if "ca_file" in files:
+        try:
+            context.load_verify_locations(files["ca_file"])
+        except (ssl.SSLError, OSError):
+            message = f"{files['ca_file']} holds no certificate in PEM form"
+            problems.append(loaded.problem((*at, "ca_file"), message))
+    if "cert_file" in files and "key_file" in files:
+        try:
+            context.load_cert_chain(files["cert_file"], files["key_file"], password=_no_passphrase)
+        except (ssl.SSLError, OSError, StartupError) as error:
+            reason = _chain_reason(error)
+            problems.append(loaded.problem((*at, "cert_file"), reason))
+    if tls.insecure_skip_verify:
+        message = "any certificate is accepted: whoever sits in between reads and changes all"
+        warnings.append(str(loaded.problem((*at, "insecure_skip_verify"), message)))
+
+
+def _no_passphrase() -> NoReturn:
+    """Stand in for the terminal: nobody sits at a gateway."""
+    raise StartupError("the key is encrypted, and nobody is here to type its passphrase; decrypt it")
+
+
+def _chain_reason(error: Exception) -> str:
+    if isinstance(error, StartupError):
+        return str(error)
+    if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        return "the certificate does not belong to the key in key_file"
+    return "cert_file and key_file hold no certificate with its key in PEM form"
+
+
+def _load_bundles(loaded: Loaded, problems: list[Problem]) -> dict[str, Bundle]:
+    bundles: dict[str, Bundle] = {}
+    for name, stream in loaded.settings.streams.items():
+        at = ("streams", name)
+        try:
+            bundle = load_bundle(loaded.resolve(stream.model))
+        except ModelError as error:
+            problems += [loaded.problem((*at, "model"), line) for line in str(error).splitlines()]
+            continue
+        bundles[name] = bundle
+        problems += [loaded.problem(at + loc, message) for loc, message in fit_problems(stream, bundle.spec)]
+    return bundles
