@@ -1,0 +1,112 @@
+"""Readings that no window may see are dropped here, each with a reason.
+
+``missing``: a channel is absent. ``out_of_range``: outside what is physically possible. ``future``: from further ahead
+than clocks differ. ``duplicate``: the very reading that came before, delivered again (QoS 1 may: MQTT 3.1.1, 4.3.2).
+``late``: not newer than a reading of the same device that has already gone on.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gatewayd.domain.arrays import Bool, Float64, Int64
+from gatewayd.domain.reading import Batch
+from gatewayd.pipeline.groups import by_device, grown
+
+_NEVER = np.iinfo(np.int64).min
+
+
+class Cleaner:
+    """Drops readings by rule. Owned by the line; remembers each device's newest reading.
+
+    Args:
+        least: Least possible value per channel, in its unit; -inf where there's no limit.
+        greatest: Greatest possible value per channel; inf where there's no limit.
+        max_future_ns: How far ahead of its arrival a reading may claim to have been taken.
+        is_ordered: Whether readings carry the sensor's time and so must rise. Readings stamped on arrival are in
+            order by nature, and several of them may share an instant.
+    """
+
+    def __init__(
+        self, *, least: Sequence[float], greatest: Sequence[float], max_future_ns: int, is_ordered: bool
+    ) -> None:
+        self._least = np.array(least, dtype=np.float64)
+        self._greatest = np.array(greatest, dtype=np.float64)
+        self._has_range = bool(np.isfinite(self._least).any() or np.isfinite(self._greatest).any())
+        self._max_future_ns = max_future_ns
+        self._is_ordered = is_ordered
+        self._newest: Int64 = np.empty(0, dtype=np.int64)
+        self._latest: Float64 = np.empty((0, len(self._least)), dtype=np.float64)
+
+    def clean(self, batch: Batch, arrived_at: Int64) -> tuple[Batch, dict[str, int]]:
+        """Return the readings that may go on, in their order, and how many were dropped, by reason.
+
+        Args:
+            batch: Readings in order of arrival.
+            arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch.
+        """
+        dropped: dict[str, int] = {}
+        keep = np.ones(len(batch), dtype=np.bool_)
+        self._drop(keep, np.isnan(batch.values).any(axis=1), "missing", dropped)
+        if self._has_range:
+            outside = ((batch.values < self._least) | (batch.values > self._greatest)).any(axis=1)
+            self._drop(keep, outside, "out_of_range", dropped)
+        if self._is_ordered:
+            self._drop(keep, batch.taken_at - arrived_at > self._max_future_ns, "future", dropped)
+            batch, keep = _kept(batch, keep), np.ones(int(keep.sum()), dtype=np.bool_)
+            self._order(batch, keep, dropped)
+        return _kept(batch, keep), dropped
+
+    @staticmethod
+    def _drop(keep: Bool, bad: Bool, reason: str, dropped: dict[str, int]) -> None:
+        bad = bad & keep
+        count = int(np.count_nonzero(bad))
+        if count:
+            keep[bad] = False
+            dropped[reason] = count
+
+    def _order(self, batch: Batch, keep: Bool, dropped: dict[str, int]) -> None:
+        """Clear ``keep`` where a reading isn't newer than its device's newest; remember the newest."""
+        if not len(batch):
+            return
+        self._grow(int(batch.device.max()) + 1)
+        groups = by_device(batch.device)
+        taken_at = batch.taken_at[groups.order]
+        before = np.empty_like(taken_at)
+        before[1:] = taken_at[:-1]
+        before[groups.is_first] = self._newest[groups.device[groups.is_first]]
+        if not (taken_at > before).all():
+            self._order_one_by_one(batch, keep, dropped)
+            return
+        is_last = np.empty_like(groups.is_first)
+        is_last[:-1], is_last[-1] = groups.is_first[1:], True
+        self._newest[groups.device[is_last]] = taken_at[is_last]
+        self._latest[groups.device[is_last]] = batch.values[groups.order[is_last]]
+
+    def _order_one_by_one(self, batch: Batch, keep: Bool, dropped: dict[str, int]) -> None:
+        for row, (device, taken_at) in enumerate(zip(batch.device.tolist(), batch.taken_at.tolist(), strict=True)):
+            newest = int(self._newest[device])
+            if taken_at > newest:
+                self._newest[device] = taken_at
+                self._latest[device] = batch.values[row]
+                continue
+            is_same = taken_at == newest and bool((self._latest[device] == batch.values[row]).all())
+            reason = "duplicate" if is_same else "late"
+            keep[row] = False
+            dropped[reason] = dropped.get(reason, 0) + 1
+
+    def _grow(self, devices: int) -> None:
+        have = len(self._newest)
+        if devices <= have:
+            return
+        size = grown(have, devices)
+        newest = np.full(size, _NEVER, dtype=np.int64)
+        latest = np.full((size, self._latest.shape[1]), np.nan, dtype=np.float64)
+        newest[:have], latest[:have] = self._newest, self._latest
+        self._newest, self._latest = newest, latest
+
+
+def _kept(batch: Batch, keep: Bool) -> Batch:
+    if keep.all():
+        return batch
+    return Batch(device=batch.device[keep], taken_at=batch.taken_at[keep], values=batch.values[keep])

@@ -1,0 +1,159 @@
+"""Columns → windows: each device's readings, cut into runs of ``length`` that begin ``hop`` apart.
+
+All devices share one ring array ``(devices, length, channels)``. A batch is laid into it in rounds: a round ends each
+device's rows at its next complete window, so that no reading overwrites one that a window still needs. At ordinary
+rates there's one round, whatever the number of devices.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gatewayd.domain.arrays import Bool, Float64, Int64
+from gatewayd.domain.reading import Batch
+from gatewayd.domain.window import WindowBatch
+from gatewayd.pipeline.groups import by_device, grown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Placed:
+    """A batch's rows, grouped by device, with their position in the device's current run of readings."""
+
+    device: Int64
+    position: Int64
+    is_complete: Bool
+    taken_at: Int64
+    values: Float64
+
+
+class Windower:
+    """Cuts each device's readings into windows. Owned by the line.
+
+    Args:
+        length: Readings in a window.
+        hop: Readings between the starts of two windows, 1..length.
+        channels: Columns of a reading.
+        max_gap_ns: A longer time between two readings of a device starts its window anew; None: never.
+
+    Attributes:
+        scored: Readings that are in at least one complete window.
+        waiting: Readings in open windows that are in no complete one yet.
+        abandoned: Readings given up at a gap, in no complete window.
+    """
+
+    def __init__(self, *, length: int, hop: int, channels: int, max_gap_ns: int | None) -> None:
+        if not 1 <= hop <= length:
+            raise ValueError(f"hop must lie in 1..{length}, not {hop}")
+        self._length, self._hop, self._max_gap_ns = length, hop, max_gap_ns
+        self._offsets = np.arange(length, dtype=np.int64)
+        self._count: Int64 = np.zeros(0, dtype=np.int64)  # readings in each device's current run
+        self._last: Int64 = np.zeros(0, dtype=np.int64)  # when the newest of them was taken
+        self._times: Int64 = np.zeros((0, length), dtype=np.int64)
+        self._values: Float64 = np.zeros((0, length, channels), dtype=np.float64)
+        self.scored = self.waiting = self.abandoned = 0
+
+    def add(self, batch: Batch) -> WindowBatch:
+        """Take readings in and return the windows that became complete, oldest first within each device."""
+        if not len(batch):
+            return self._gather([])
+        self._grow(int(batch.device.max()) + 1)
+        placed = self._place(batch)
+        if not placed.is_complete.any():
+            self._store(placed, slice(None))
+            return self._gather([])
+        # How many windows of its own device lie before each row.
+        before = np.cumsum(placed.is_complete) - placed.is_complete
+        starts = np.empty(len(before), dtype=np.bool_)
+        starts[0], starts[1:] = True, placed.device[1:] != placed.device[:-1]
+        round_of_row = before - np.maximum.accumulate(np.where(starts, before, 0))
+        rounds = int(round_of_row.max())
+        if rounds == 0:
+            return self._gather([self._round(placed, np.arange(len(before)))])
+        return self._gather([self._round(placed, np.flatnonzero(round_of_row == r)) for r in range(rounds + 1)])
+
+    def _place(self, batch: Batch) -> _Placed:
+        groups = by_device(batch.device)
+        device, is_first = groups.device, groups.is_first
+        taken_at, rows = batch.taken_at[groups.order], np.arange(len(device))
+        begins = is_first
+        carried = np.where(is_first, self._count[device], 0)
+        if self._max_gap_ns is not None:
+            before = np.empty_like(taken_at)
+            before[1:] = taken_at[:-1]
+            before[is_first] = self._last[device[is_first]]
+            is_gap = (taken_at - before > self._max_gap_ns) & (~is_first | (carried > 0))
+            if is_gap.any():
+                begins = is_first | is_gap
+                self._abandon(carried, begins, is_gap, is_first)
+                carried = np.where(is_gap, 0, carried)
+        start = np.maximum.accumulate(np.where(begins, rows, 0))
+        position = carried[start] + rows - start
+        beyond = position + 1 - self._length
+        is_complete = (beyond >= 0) & (beyond % self._hop == 0)
+        is_last = np.empty_like(is_first)
+        is_last[:-1], is_last[-1] = is_first[1:], True
+        self._count[device[is_last]] = position[is_last] + 1
+        self._last[device[is_last]] = taken_at[is_last]
+        windows = beyond[is_complete]
+        newly_scored = int(np.where(windows == 0, self._length, self._hop).sum())
+        self.scored += newly_scored
+        self.waiting += len(rows) - newly_scored
+        return _Placed(
+            device=device,
+            position=position,
+            is_complete=is_complete,
+            taken_at=taken_at,
+            values=batch.values[groups.order],
+        )
+
+    def _abandon(self, carried: Int64, begins: Bool, is_gap: Bool, is_first: Bool) -> None:
+        """Count the readings that a gap leaves in no window."""
+        rows = np.arange(len(begins))
+        start = np.maximum.accumulate(np.where(begins, rows, 0))
+        base = np.where(is_gap, 0, carried)
+        run = base[start] + rows - start + 1  # readings in the run, up to and including each row
+        ended = np.where(is_first, carried, np.concatenate(([0], run[:-1])))[is_gap]
+        lost = np.where(ended < self._length, ended, (ended - self._length) % self._hop)
+        self.abandoned += int(lost.sum())
+        self.waiting -= int(lost.sum())
+
+    def _store(self, placed: _Placed, rows: Int64 | slice) -> None:
+        # Where a gap brings two rows of one slot together, the later one is written last and stays.
+        device, slot = placed.device[rows], placed.position[rows] % self._length
+        self._times[device, slot] = placed.taken_at[rows]
+        self._values[device, slot] = placed.values[rows]
+
+    def _round(self, placed: _Placed, rows: Int64) -> WindowBatch:
+        self._store(placed, rows)
+        ends = rows[placed.is_complete[rows]]
+        device = placed.device[ends]
+        slots = (placed.position[ends, None] + 1 + self._offsets) % self._length
+        return WindowBatch(
+            device=device,
+            start=self._times[device, slots[:, 0]],
+            end=placed.taken_at[ends],
+            values=self._values[device[:, None], slots],
+        )
+
+    def _gather(self, rounds: list[WindowBatch]) -> WindowBatch:
+        if len(rounds) == 1:
+            return rounds[0]
+        if not rounds:
+            none = np.empty(0, dtype=np.int64)
+            return WindowBatch(device=none, start=none, end=none, values=self._values[:0].copy())
+        return WindowBatch(
+            device=np.concatenate([r.device for r in rounds]),
+            start=np.concatenate([r.start for r in rounds]),
+            end=np.concatenate([r.end for r in rounds]),
+            values=np.concatenate([r.values for r in rounds]),
+        )
+
+    def _grow(self, devices: int) -> None:
+        have = len(self._count)
+        if devices <= have:
+            return
+        more = grown(have, devices) - have
+        self._count = np.concatenate([self._count, np.zeros(more, dtype=np.int64)])
+        self._last = np.concatenate([self._last, np.zeros(more, dtype=np.int64)])
+        self._times = np.concatenate([self._times, np.zeros((more, *self._times.shape[1:]), dtype=np.int64)])
+        self._values = np.concatenate([self._values, np.zeros((more, *self._values.shape[1:]))])
