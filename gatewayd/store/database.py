@@ -14,10 +14,11 @@ from gatewayd.errors import StartupError, TransientError
 
 Durability = Literal["power", "process", "none"]
 
-PAGE_BYTES = 4096
+# SQLite's default is 4096; appends of 16 records cost a quarter less with this (tools/bench/outbox.py).
+PAGE_BYTES = 8192
 # The appending thread writes the WAL back at this size, so it never grows far beyond 16 MiB. The owner is
 # expected to do it earlier and elsewhere: the fsync of a memory card takes tens of milliseconds.
-WAL_PAGES = 4096
+WAL_PAGES = 2048
 
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -30,6 +31,7 @@ _BUSY_TIMEOUT_S = 1.0  # somebody looks at the file with the sqlite3 command
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open a connection with our settings, in autocommit mode, for any thread that holds the owner's lock."""
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # counts for a file that is still empty
     connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_BYTES}")

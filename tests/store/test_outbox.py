@@ -171,6 +171,12 @@ def test_every_field_comes_back(outbox):
     assert [item for _, item in everything(outbox)] == items
 
 
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 32, 45])
+def test_a_batch_of_any_size_is_stored_whole_and_in_order(outbox, count):
+    outbox.append(numbered(0, count), at=1)
+    assert payloads(outbox) == [b"%d" % number for number in range(count)]
+
+
 def test_an_empty_append_and_an_empty_acknowledge_are_nothing(outbox):
     outbox.append([], at=1)
     outbox.acknowledge([])
@@ -333,7 +339,7 @@ def damage_header(path):
 
 def damage_pages(path):
     data = bytearray(path.read_bytes())
-    data[4096:] = random.Random(2).randbytes(len(data) - 4096)
+    data[8192:] = random.Random(2).randbytes(len(data) - 8192)
     path.write_bytes(data)
 
 
