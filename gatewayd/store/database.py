@@ -31,10 +31,14 @@ _BUSY_TIMEOUT_S = 1.0  # somebody looks at the file with the sqlite3 command
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open a connection with our settings, in autocommit mode, for any thread that holds the owner's lock."""
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # counts for a file that is still empty
-    connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_BYTES}")
+    try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # counts for a file that is still empty
+        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_BYTES}")
+    except sqlite3.Error:  # a file that is no database shows it here
+        connection.close()
+        raise
     return connection
 
 
