@@ -95,9 +95,10 @@ class Outbox:
         self._log = structlog.get_logger().bind(component="outbox", path=str(path))
         self._lock = threading.Lock()
         self._tidy_lock = threading.Lock()
-        self._seq = (
-            0  # the last one given out; rises even over a damaged file: no cursor points into the future
-        )
+        # Met and not yet replaced: while this is set the connections are closed.
+        self._damage: sqlite3.Error | None = None
+        # The last number given out; rises even over a damaged file: no cursor points into the future.
+        self._seq = 0
         self._written = 0  # bytes that went into the WAL since tidy() wrote it back, roughly
         self._appended = 0
         self._acknowledged = 0
@@ -241,8 +242,8 @@ class Outbox:
     def _insert(self, rows: list[_Row], added: int) -> None:
         """Add rows and cut the outbox to its capacity, in one transaction; the caller holds the lock."""
         evicted: list[tuple[int, int, int]] = []
-        excess = self._bytes + added - self._max_bytes
         with self._translated():
+            excess = self._bytes + added - self._max_bytes
             if len(rows) == 1 and excess <= 0:  # alone a statement is its own transaction
                 self._connection.execute(_INSERT, rows[0])
             else:
@@ -340,6 +341,8 @@ class Outbox:
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         """After an error of SQLite roll back, replace a damaged file, raise TransientError; lock held."""
+        if self._damage is not None:
+            self._replace(self._damage)
         try:
             yield
         except sqlite3.ProgrammingError:  # used after close(), or a wrong parameter: our bug
@@ -359,10 +362,13 @@ class Outbox:
 
     def _replace(self, error: sqlite3.Error) -> None:
         """Set a damaged file aside and begin a fresh one."""
+        self._damage = error
         try:
-            self.set_aside = database.set_aside(self._path)
-            self._log.error("outbox_damaged", reason=str(error), set_aside=str(self.set_aside))
+            if self._path.exists():  # not so if an earlier attempt came half way
+                self.set_aside = database.set_aside(self._path)
+                self._log.error("outbox_damaged", reason=str(error), set_aside=str(self.set_aside))
             self._open()
+            self._damage = None
         except (OSError, sqlite3.Error) as failure:
             message = f"{self._path}: damaged ({error}), and cannot be replaced: {failure}"
             raise TransientError(message) from failure

@@ -400,6 +400,34 @@ def test_a_damaged_file_that_cannot_be_moved_is_transient(tmp_path, monkeypatch)
         opened(tmp_path)
 
 
+def test_damage_that_cannot_be_replaced_at_once_is_replaced_later(tmp_path, monkeypatch):
+    """While the folder is read-only every call fails transiently; then the outbox works again."""
+    outbox = opened(tmp_path)
+    outbox.append([publication(b"x" * 300) for _ in range(200)], at=1)
+    outbox._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    damage_pages(tmp_path / "outbox.db")
+    outbox._connection.execute("PRAGMA shrink_memory")
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gatewayd.store.database.set_aside", refuse)
+        for attempt in (
+            lambda: outbox.acknowledge(list(range(1, 201))),
+            lambda: outbox.append(numbered(0, 1), at=1),
+            lambda: everything(outbox),
+        ):
+            with pytest.raises(TransientError, match="cannot be replaced"):
+                attempt()
+        outbox.tidy()
+    with capture_logs():
+        outbox.append(numbered(0, 2), at=1)
+    assert payloads(outbox) == [b"0", b"1"]
+    assert outbox.set_aside == tmp_path / "outbox.db.damaged-1"
+    outbox.close()
+
+
 def test_a_newer_format_is_refused_and_left_alone(tmp_path):
     opened(tmp_path).close()
     other = sqlite3.connect(tmp_path / "outbox.db")
