@@ -1,0 +1,232 @@
+"""``gatewayd train``: recordings in, a model bundle out."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from gatewayd.config.settings import Name
+from gatewayd.domain.model import ChannelSpec
+from gatewayd.workbench.fit import Recipe
+from gatewayd.workbench.table import Columns, read_table
+from gatewayd.workbench.train import Report, TrainOptions, train
+
+_DEFAULTS = TrainOptions(name="default")
+_FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
+def _check_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    try:
+        return TypeAdapter(Name).validate_python(text)
+    except ValidationError as error:
+        raise click.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+
+
+def _channels(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[ChannelSpec, ...]:
+    """Read ``temperature:°C,vibration:g``."""
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, unit = part.partition(":")
+        found.append(ChannelSpec(name=_check_name(_context, _parameter, name.strip()), unit=unit.strip()))
+    if len({channel.name for channel in found}) < len(found):
+        raise click.BadParameter("a channel occurs twice")
+    return tuple(found)
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@click.command("train")
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The bundle's folder."
+)
+@click.option("--name", required=True, callback=_check_name, help="The model's name.")
+@click.option("--version", default=_DEFAULTS.version, show_default=True, help="The model's version.")
+@click.option(
+    "--channels",
+    default="",
+    callback=_channels,
+    help="Columns and units, such as 'temperature:°C,vibration:g'; every column that is left.",
+)
+@click.option("--time-column", help="Column of the time stamp; without it, rows are evenly spaced.")
+@click.option("--device-column", help="Column that tells machines apart; without it, one machine a file.")
+@click.option("--label-column", help="Column with 0 (normal) and 1 (anomalous), or the class.")
+@click.option("--ignore", default="", callback=_names, help="Columns to leave out, joined by commas.")
+@click.option(
+    "--recipe",
+    type=click.Choice(["autoencoder-dense", "autoencoder-conv", "classifier-dense"]),
+    default=_DEFAULTS.recipe,
+    show_default=True,
+    help="Which network.",
+)
+@click.option(
+    "--labels",
+    default=",".join(_DEFAULTS.labels),
+    show_default=True,
+    callback=_names,
+    help="Classifier: names of classes 0, 1, …",
+)
+@click.option(
+    "--alert-on",
+    default="",
+    callback=_names,
+    help="Classifier: classes whose probability is the score; all but the first.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(1, 65_536),
+    default=_DEFAULTS.length,
+    show_default=True,
+    help="Readings in a window.",
+)
+@click.option(
+    "--hop",
+    type=click.IntRange(1),
+    default=_DEFAULTS.hop,
+    show_default=True,
+    help="Readings between two windows' starts.",
+)
+@click.option("--train-rows", type=click.IntRange(1), help="Rows at the start of each file to train on.")
+@click.option(
+    "--train-fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=_DEFAULTS.train_fraction,
+    show_default=True,
+    help="Part of each file to train on, without --train-rows.",
+)
+@click.option(
+    "--held-out-fraction",
+    type=_FRACTION,
+    default=_DEFAULTS.held_out_fraction,
+    show_default=True,
+    help="Part of the training rows that sets the threshold.",
+)
+@click.option(
+    "--quantile",
+    type=click.FloatRange(0, 1),
+    default=_DEFAULTS.threshold_quantile,
+    show_default=True,
+    help="Of the held-out scores; 1 is the greatest.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.threshold_margin,
+    show_default=True,
+    help="Threshold = that quantile times this.",
+)
+@click.option(
+    "--error",
+    type=click.Choice(["mse", "mae"]),
+    default=_DEFAULTS.error,
+    show_default=True,
+    help="Reconstruction error.",
+)
+@click.option(
+    "--max-gap-s",
+    type=click.FloatRange(0, min_open=True),
+    help="Longest time between two readings of one window; any.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=_DEFAULTS.epochs, show_default=True, help="At most."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=_DEFAULTS.seed,
+    show_default=True,
+    help="Of everything random.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def command(
+    *,
+    data: tuple[Path, ...],
+    out: Path,
+    name: str,
+    version: str,
+    channels: tuple[ChannelSpec, ...],
+    time_column: str | None,
+    device_column: str | None,
+    label_column: str | None,
+    ignore: tuple[str, ...],
+    recipe: Recipe,
+    labels: tuple[str, ...],
+    alert_on: tuple[str, ...],
+    length: int,
+    hop: int,
+    train_rows: int | None,
+    train_fraction: float,
+    held_out_fraction: float,
+    quantile: float,
+    margin: float,
+    error: Literal["mse", "mae"],
+    max_gap_s: float | None,
+    epochs: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Train a model on recorded readings (CSV, also .gz) and write its bundle.
+
+    The first rows of each file fit the model, the next set the threshold, the rest measure it. Needs the
+    extra 'train'. Exit code 78 where the data cannot be trained on.
+    """
+    if hop > length:
+        raise click.BadParameter(
+            f"must lie in 1..{length} (the window length), not {hop}", param_hint="--hop"
+        )
+    alerting = alert_on or labels[1:]
+    if not set(alerting) <= set(labels) or not alerting:
+        raise click.BadParameter(f"must be of {', '.join(labels)}", param_hint="--alert-on")
+    if not out.parent.is_dir():
+        raise click.BadParameter(f"the folder {out.parent} does not exist", param_hint="--out")
+    columns = Columns(
+        channels=channels, time=time_column, device=device_column, label=label_column, ignore=ignore
+    )
+    options = TrainOptions(
+        name=name,
+        version=version,
+        recipe=recipe,
+        length=length,
+        hop=hop,
+        train_rows=train_rows,
+        train_fraction=train_fraction,
+        held_out_fraction=held_out_fraction,
+        threshold_quantile=quantile,
+        threshold_margin=margin,
+        error=error,
+        labels=labels,
+        alert_on=alerting,
+        max_gap_s=max_gap_s,
+        epochs=epochs,
+        seed=seed,
+    )
+    report = train([read_table(path, columns) for path in data], options, out)
+    click.echo(orjson.dumps(report.figures()).decode() if as_json else _table(report, out))
+
+
+def _table(report: Report, out: Path) -> str:
+    spec, windows = report.spec, report.windows
+    head = (
+        f"{out}: {spec.name} {spec.version}, {len(spec.channels)} channels, window {spec.length}, "
+        f"{report.bytes} bytes, threshold {spec.threshold:.4g}"
+    )
+    how = (
+        f"windows: {windows['fitted']} fitted, {windows['held_out']} held out, "
+        f"{windows['measured']} measured; {report.epochs} epochs, loss {report.loss:.4g}; "
+        f"{report.saturated:.1%} of the measured values saturate"
+    )
+    lines = [head, how]
+    if report.counts:
+        lines.append("model     precision   recall       F1  false alarms  accuracy   (by row, causal)")
+        lines += [
+            f"{name:8s}  {counts.precision:9.3f}{counts.recall:9.3f}{counts.f1:9.3f}"
+            f"{counts.false_alarm_rate:13.1%}{counts.accuracy:10.3f}"
+            for name, counts in report.counts.items()
+        ]
+    else:
+        lines.append("no labels: nothing to compare with")
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""Networks that quantise well and run on both runtimes in any batch size. Imports TensorFlow.
+
+No recurrent layer (a fused LSTM cannot be resized to a batch), no reshape over the batch dimension.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+_layers = tf.keras.layers
+# Keras has no types for models and layers; they end in this module and fit.py
+KerasModel = Any
+
+
+def autoencoder_dense(length: int, channels: int) -> KerasModel:
+    """Build flat window → 64 → one code value per channel → 64 → flat window.
+
+    The code is narrow enough that noise does not pass, wide enough for each channel's level.
+    """
+    given = _layers.Input((length * channels,))
+    hidden = _layers.Dense(64, activation="relu")(given)
+    code = _layers.Dense(max(2, channels))(hidden)
+    hidden = _layers.Dense(64, activation="relu")(code)
+    return tf.keras.Model(given, _layers.Dense(length * channels)(hidden))
+
+
+def autoencoder_conv(length: int, channels: int) -> KerasModel:
+    """Build dilated 1-D convolutions around a code of half the channels per time step."""
+    given = hidden = _layers.Input((length, channels))
+    hidden = _conv(hidden, 16, dilation=1)
+    hidden = _conv(hidden, 16, dilation=2)
+    hidden = _layers.Conv1D(max(1, channels // 2), 1)(hidden)
+    hidden = _conv(hidden, 16, dilation=2)
+    hidden = _conv(hidden, 16, dilation=1)
+    return tf.keras.Model(given, _layers.Conv1D(channels, 1)(hidden))
+
+
+def _conv(given: KerasModel, filters: int, *, dilation: int) -> KerasModel:
+    layer = _layers.Conv1D(filters, 3, padding="same", dilation_rate=dilation, activation="relu")
+    return layer(given)
+
+
+def classifier_dense(length: int, channels: int, classes: int) -> KerasModel:
+    """Build flat window → 32 → 16 → one logit per class; the daemon applies the softmax, in full precision."""
+    given = _layers.Input((length * channels,))
+    hidden = _layers.Dense(32, activation="relu")(given)
+    hidden = _layers.Dense(16, activation="relu")(hidden)
+    return tf.keras.Model(given, _layers.Dense(classes)(hidden))
+
+
+def build(recipe: str, *, length: int, channels: int, classes: int) -> KerasModel:
+    """Build a recipe's network by its name, with the loss that fits it."""
+    if recipe == "classifier-dense":
+        model = classifier_dense(length, channels, classes)
+        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    else:
+        make = {"autoencoder-dense": autoencoder_dense, "autoencoder-conv": autoencoder_conv}[recipe]
+        model, loss = make(length, channels), tf.keras.losses.MeanSquaredError()
+    model.compile(tf.keras.optimizers.Adam(2e-3), loss)
+    return model
