@@ -5,6 +5,7 @@ import signal
 
 import paho.mqtt.client as mqtt
 from frames import FILTER
+from paho.mqtt.enums import CallbackAPIVersion
 
 
 def main() -> None:
@@ -13,8 +14,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--qos", type=int, choices=(0, 1), default=0)
     options = parser.parse_args()
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="empty-paho")
-    client.on_connect = lambda *_: client.subscribe(FILTER.decode(), options.qos)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="empty-paho")
+
+    def subscribe(*_: object) -> None:
+        client.subscribe(FILTER.decode(), options.qos)
+
+    client.on_connect = subscribe
     client.on_subscribe = lambda *_: print('{"event": "subscribed"}', flush=True)
     client.on_message = lambda *_: None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

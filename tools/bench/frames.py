@@ -6,7 +6,8 @@ never the bottleneck.
 
 Payload (four channels, 116 bytes with two-digit device numbers), on ``site/line1/pump-07/telemetry``::
 
-    {"device":"pump-07","ts":1700000000.123456,"temperature":21.53,"vibration":0.0134,"pressure":310.25,"current":17.50}
+    {"device":"pump-07","ts":1700000000.123456,"temperature":21.53,"vibration":0.0134,
+     "pressure":310.25,"current":17.50}
 
 A load's numbers never begin with a zero (JSON forbids it), so every value keeps its width by its range alone.
 """
@@ -49,7 +50,7 @@ class Load:
         rows = [_frame(device_name(n, devices), qos, rng) for _ in range(STEPS) for n in range(devices)]
         self.frame_bytes = len(rows[0])
         self._rows = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, self.frame_bytes).copy()
-        self._flat = memoryview(self._rows.reshape(-1))
+        self._flat = self._rows.reshape(-1).data
         self._stamp_at = rows[0].index(_STAMP) + _DIGIT_AT
         self._id_at = rows[0].index(b"/telemetry") + len(b"/telemetry") if qos else None
 
@@ -85,10 +86,12 @@ def _frame(device: str, qos: Literal[0, 1], rng: random.Random) -> bytes:
     pressure = min(900.0, max(100.0, rng.gauss(310.0, 4.0)))
     current = min(99.0, max(10.0, rng.gauss(17.5, 0.3)))
     payload = (
-        f'{{"device":"{device}","ts":{_STAMP.decode()},"temperature":{temperature:.2f},"vibration":{vibration:.4f},'
-        f'"pressure":{pressure:.2f},"current":{current:.2f}}}' ).encode() topic =
-        f"site/line1/{device}/telemetry".encode() body = len(topic).to_bytes(2, "big") + topic + (b"\0\1"
-        if qos else b"") + payload return bytes([0x30 | qos << 1]) + _length(len(body)) + body
+        f'{{"device":"{device}","ts":{_STAMP.decode()},"temperature":{temperature:.2f},'
+        f'"vibration":{vibration:.4f},"pressure":{pressure:.2f},"current":{current:.2f}}}'
+    ).encode()
+    topic = f"site/line1/{device}/telemetry".encode()
+    body = len(topic).to_bytes(2, "big") + topic + (b"\0\1" if qos else b"") + payload
+    return bytes([0x30 | qos << 1]) + _length(len(body)) + body
 
 
 def _digits(stamps_us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

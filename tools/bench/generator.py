@@ -87,7 +87,8 @@ def main() -> None:
     load = Load(devices=options.devices, qos=options.qos)
     generator = Generator(port=options.port, load=load, window=options.window if options.qos else None)
     print(json.dumps({"event": "ready"}), flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return  # whoever started it has given up
     print(json.dumps({"event": "sent", **generator.run(options.count, options.rate)}), flush=True)
 
 

@@ -14,13 +14,16 @@ beside this file.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from machine import describe
@@ -28,6 +31,7 @@ from rig import Daemon, Helper, Mosquitto, RigError, cores, cpu_s, memory_kib, w
 
 _MODEL = Path(__file__).resolve().parent / "models" / "dense64x4"
 _LENGTH, _HOP = 64, 16
+_DEVICES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +48,15 @@ class Plan:
     latency_rate: float
 
 
+def whole(readings: int, devices: int) -> int:
+    """Round up so that each device's last reading completes a window: then a run is over with its last prediction."""
+    hops = max(0, -(-(-(-readings // devices) - _LENGTH) // _HOP))
+    return devices * (_LENGTH + hops * _HOP)
+
+
 def expected_windows(readings: int, devices: int) -> int:
-    """Count the windows that ``readings``, dealt out to devices in turn, complete."""
-    each, more = divmod(readings, devices)
-    return more * _windows(each + 1) + (devices - more) * _windows(each)
-
-
-def _windows(readings: int) -> int:
-    return 0 if readings < _LENGTH else 1 + (readings - _LENGTH) // _HOP
+    """Count the windows that a ``whole`` number of readings, dealt out to devices in turn, completes."""
+    return devices * (1 + (readings // devices - _LENGTH) // _HOP)
 
 
 def spread(values: Sequence[float]) -> dict[str, object]:
@@ -98,30 +103,40 @@ class Bench:
 
     def daemon_at_mosquitto(self, qos: int) -> dict[str, float]:
         """Run the daemon at a real mosquitto, which shares the other core with generator and sink."""
-        plan = self._plan
-        expect = expected_windows(plan.readings, plan.devices)
-        with tempfile.TemporaryDirectory() as name, Mosquitto(Path(name), core=self._load_core) as broker:
-            with (
-                Helper("sink.py", "--port", broker.port, "--expect", expect, core=self._load_core) as sink,
-                Daemon(plan.daemon, self._config(Path(name), broker.port, qos), core=self._core) as daemon,
-                Helper(
-                    "generator.py", *self._load(broker.port, plan.readings, qos), core=self._load_core
-                ) as generator,
-            ):
-                sink.event("subscribed")
-                generator.event("ready")
-                before = cpu_s(daemon.pid)
-                generator.go()
-                sent = generator.event("sent")
-                answered = sink.event("answered")
-                used = cpu_s(daemon.pid) - before
-                self._verify(
-                    daemon.stop(), readings=plan.readings, windows=expect, arrived=answered["predictions"]
-                )
-                return {
-                    "cpu_us": used / plan.readings * 1e6,
-                    "readings_per_s": plan.readings / _number(sent["wall_s"]),
-                }
+        return self._through_mosquitto(qos, self._plan.readings, rate=None)
+
+    def latency(self, qos: int) -> dict[str, float]:
+        """Measure publish → prediction at a steady rate, through mosquitto."""
+        rate = self._plan.latency_rate
+        return self._through_mosquitto(
+            qos, whole(int(self._plan.latency_s * rate), self._plan.devices), rate=rate
+        )
+
+    def _through_mosquitto(self, qos: int, count: int, *, rate: float | None) -> dict[str, float]:
+        expect = expected_windows(count, self._plan.devices)
+        core = self._load_core
+        pace, timing = ([], []) if rate is None else (["--rate", rate], ["--latency"])
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            port = stack.enter_context(Mosquitto(folder, core=core)).port
+            sink = Helper("sink.py", "--port", port, "--expect", expect, *timing, core=core)
+            stack.enter_context(sink).event("subscribed")
+            config = self._config(folder, port, qos)
+            daemon = stack.enter_context(Daemon(self._plan.daemon, config, core=self._core))
+            load = ["--port", port, "--count", count, "--devices", self._plan.devices, "--qos", qos]
+            generator = stack.enter_context(Helper("generator.py", *load, *pace, core=core))
+            generator.event("ready")
+            before, began_at = cpu_s(daemon.pid), time.monotonic()
+            generator.go()
+            generator.event("sent")
+            answered = sink.event("answered")
+            used, wall_s = cpu_s(daemon.pid) - before, time.monotonic() - began_at
+            self._verify(daemon.stop(), readings=count, windows=expect, arrived=answered["predictions"])
+            found = {"cpu_us": used / count * 1e6, "readings_per_s": count / wall_s}
+            if rate is not None:
+                assert isinstance(answered["latency_ms"], dict)
+                found |= {f"latency_{key}": value for key, value in answered["latency_ms"].items()}
+            return found
 
     def paho_at_null(self, qos: int) -> dict[str, float]:
         """Run the empty paho client against the null broker."""
@@ -141,52 +156,20 @@ class Bench:
 
     def paho_at_mosquitto(self, qos: int) -> dict[str, float]:
         """Run the empty paho client at a real mosquitto."""
-        count = self._plan.paho_readings
-        with tempfile.TemporaryDirectory() as name, Mosquitto(Path(name), core=self._load_core) as broker:
-            with (
-                Helper("empty_paho.py", "--port", broker.port, "--qos", qos, core=self._core) as client,
-                Helper(
-                    "generator.py", *self._load(broker.port, count, qos), core=self._load_core
-                ) as generator,
-            ):
-                client.event("subscribed")
-                generator.event("ready")
-                before = cpu_s(client.pid)
-                generator.go()
-                sent = generator.event("sent")
-                wait_until_idle(client.pid)
-                used = cpu_s(client.pid) - before
-                return {"cpu_us": used / count * 1e6, "readings_per_s": count / _number(sent["wall_s"])}
-
-    def latency(self, qos: int) -> dict[str, float]:
-        """Measure publish → prediction at a steady rate, through mosquitto."""
-        plan = self._plan
-        count = int(plan.latency_s * plan.latency_rate)
-        expect = expected_windows(count, plan.devices)
-        load = [*self._load(0, count, qos), "--rate", plan.latency_rate]
-        with tempfile.TemporaryDirectory() as name, Mosquitto(Path(name), core=self._load_core) as broker:
-            load[1] = broker.port
-            sink_arguments = ["--port", broker.port, "--expect", expect, "--latency"]
-            with (
-                Helper("sink.py", *sink_arguments, core=self._load_core) as sink,
-                Daemon(plan.daemon, self._config(Path(name), broker.port, qos), core=self._core) as daemon,
-                Helper("generator.py", *load, core=self._load_core) as generator,
-            ):
-                sink.event("subscribed")
-                generator.event("ready")
-                before = cpu_s(daemon.pid)
-                generator.go()
-                sent = generator.event("sent")
-                answered = sink.event("answered")
-                used = cpu_s(daemon.pid) - before
-                self._verify(daemon.stop(), readings=count, windows=expect, arrived=answered["predictions"])
-                found = answered["latency_ms"]
-                assert isinstance(found, dict)
-                wall_s = _number(sent["wall_s"])
-                return {**found, "cpu_us": used / count * 1e6, "readings_per_s": count / wall_s}
-
-    def _load(self, port: object, count: int, qos: int) -> list[object]:
-        return ["--port", port, "--count", count, "--devices", self._plan.devices, "--qos", qos]
+        count, core = self._plan.paho_readings, self._load_core
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            port = stack.enter_context(Mosquitto(folder, core=core)).port
+            client = Helper("empty_paho.py", "--port", port, "--qos", qos, core=self._core)
+            stack.enter_context(client).event("subscribed")
+            load = ["--port", port, "--count", count, "--devices", self._plan.devices, "--qos", qos]
+            generator = stack.enter_context(Helper("generator.py", *load, core=core))
+            generator.event("ready")
+            before = cpu_s(client.pid)
+            generator.go()
+            generator.event("sent")
+            wait_until_idle(client.pid)
+            return {"cpu_us": (cpu_s(client.pid) - before) / count * 1e6}
 
     def _config(self, folder: Path, port: object, qos: int) -> Path:
         path = folder / "gatewayd.yaml"
@@ -237,9 +220,9 @@ def measure(plan: Plan, *, brokers: Sequence[str], qos: Sequence[int]) -> dict[s
         for broker in brokers:
             for client in ("daemon", "paho"):
                 run: Callable[[int], dict[str, float]] = getattr(bench, f"{client}_at_{broker}")
-                questions[f"{client}_{broker}_qos{level}"] = lambda run=run, level=level: run(level)
+                questions[f"{client}_{broker}_qos{level}"] = partial(run, level)
         if "mosquitto" in brokers:
-            questions[f"latency_qos{level}"] = lambda level=level: bench.latency(level)
+            questions[f"latency_qos{level}"] = partial(bench.latency, level)
     many = plan.many_devices
     questions["memory_many_devices"] = lambda: bench.daemon_at_null(
         0, devices=many, readings=many * 2 * _LENGTH
@@ -279,13 +262,13 @@ def main() -> int:
     parser.add_argument("--qos", default="0,1", help="0, 1, or both with a comma")
     parser.add_argument("--daemon", help="the gatewayd to measure; the one beside this Python")
     options = parser.parse_args()
-    readings = options.readings or (12_800 if options.quick else 400_000)
+    readings = whole(options.readings or (12_800 if options.quick else 400_000), _DEVICES)
     plan = Plan(
         daemon=[options.daemon or str(Path(sys.executable).with_name("gatewayd"))],
         repeats=options.repeats or (1 if options.quick else 3),
         readings=readings,
         paho_readings=min(readings, 200_000),
-        devices=100,
+        devices=_DEVICES,
         many_devices=200 if options.quick else 1000,
         latency_s=10.0 if options.quick else 60.0,
         latency_rate=1000.0,

@@ -6,7 +6,7 @@ order::
 
     {"event": "listening", "port": 40123}
     {"event": "subscribed", "qos": 1}
-    {"event": "sent", ...}      after a line on stdin: the client's kernel has read it all; QoS 1: acknowledged
+    {"event": "sent", ...}      after a line on stdin: the client's kernel has read all; QoS 1: acknowledged
     {"event": "answered", ...}  the expected number of predictions came back (only with --expect)
 
 It ends when its stdin does. At QoS 1 it keeps at most ``--window`` frames unacknowledged, as a broker would.

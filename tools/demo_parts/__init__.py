@@ -1,1 +1,1 @@
-"""The parts of tools/demo: the embedded broker, the pumps, and the stage that watches the daemon between them."""
+"""The parts of tools/demo: embedded broker, pumps, and the stage that sets the daemon between them."""

@@ -12,6 +12,7 @@ import time
 from types import FrameType
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from gatewayd.workbench.simulate import CHANNELS, BearingFault, Pump
 
@@ -31,7 +32,7 @@ class RecurringFault(BearingFault):
 
 
 class Field:
-    """The pumps and their link to the broker. Owned by the main thread; paho's own thread only moves bytes."""
+    """The pumps and their link to the broker. Owned by the main thread; paho's only moves bytes."""
 
     def __init__(self, port: int) -> None:
         fault = RecurringFault(begins_s=BEGINS_S, lasts_s=LASTS_S, ramp_s=RAMP_S)
@@ -39,7 +40,7 @@ class Field:
             name: Pump(seed=_SEED + number, interval_s=INTERVAL_S, fault=fault if name == FAULTY else None)
             for number, name in enumerate(NAMES)
         }
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="demo-pumps")
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="demo-pumps")
         self._client.max_inflight_messages_set(100)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()

@@ -44,7 +44,8 @@ class Screen:
         if seen.state == "raised":
             self._raised.add(seen.device)
             causes = ", ".join(f"{channel} {part:.0%}" for channel, part in seen.causes[:2])
-            text = f"{at_s:6.1f} s  !! ALERT    {seen.device}  score {seen.score:.1f}, threshold {seen.threshold:.1f}"
+            numbers = f"score {seen.score:.1f}, threshold {seen.threshold:.1f}"
+            text = f"{at_s:6.1f} s  !! ALERT    {seen.device}  {numbers}"
             self.say(self._paint(_RED, f"{text}: {causes}" if causes else text))
         else:
             self._raised.discard(seen.device)
@@ -61,7 +62,8 @@ class Screen:
         elif (now := time.monotonic()) >= self._next_line_at:
             self._next_line_at = now + 1.0
             scores = "  ".join(
-                f"{device} {'-' if seen is None else format(seen.score, '.2f')}{'!' if device in self._raised else ''}"
+                f"{device} {'-' if seen is None else format(seen.score, '.2f')}"
+                f"{'!' if device in self._raised else ''}"
                 for device, seen in self._latest.items()
             )
             print(f"{at_s:6.1f} s  {scores}", file=self._stream, flush=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import yaml
+from paho.mqtt.enums import CallbackAPIVersion
 
 from .ledger import PROMISED_WITHIN_S, Ledger, read
 from .pumps import BEGINS_S, EVERY_S, FAULTY, LASTS_S, NAMES
@@ -47,9 +48,16 @@ class Part:
         path = os.pathsep.join([str(_TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "NOTIFY_SOCKET": str(folder / "notify")}
         with self._output.open("wb") as output:
-            # A session of its own: Ctrl-C on the terminal reaches the stage alone, which ends the parts
-            in order. self._process = subprocess.Popen( tied, stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, env=environment, cwd=folder, start_new_session=True, )
+            # A session of its own: Ctrl-C on the terminal reaches the stage alone, which ends all in order.
+            self._process = subprocess.Popen(
+                tied,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+            )
 
     def check(self) -> None:
         """Raise PlayError if the process has ended."""
@@ -89,7 +97,7 @@ class Play:
         self._port = _free_port()
         self._parts: list[Part] = []
         self._ledger: Ledger | None = None
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="demo-viewer")
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="demo-viewer")
         self._client.on_connect = lambda client, *_: client.subscribe("plant/#", 1)
         self._client.on_subscribe = lambda *_: setattr(self, "_is_subscribed", True)
         self._client.on_message = self._received
@@ -163,7 +171,7 @@ class Play:
         return path
 
     def _received(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        seen = read(message.topic, message.payload, arrived_at=time.time())
+        seen = read(message.topic, bytes(message.payload), arrived_at=time.time())
         if seen is None or self._ledger is None:
             return
         self._ledger.add(seen)
@@ -254,8 +262,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = Screen(sys.stdout, NAMES)
     screen.say(
-        f"{len(NAMES)} simulated pumps send 20 readings a second each (temperature, vibration, pressure, current);"
-        " gatewayd scores the last\n"
+        f"{len(NAMES)} simulated pumps send 20 readings a second each (temperature, vibration, pressure,"
+        " current); gatewayd scores the last\n"
         f"1.6 s of each with an int8 model. {BEGINS_S:.0f} s in, {FAULTY}'s bearing goes bad, and is replaced"
         f" {LASTS_S:.0f} s later: watch for its alert."
         + ("" if seconds is not None else f"\nIt happens again every {EVERY_S:.0f} s. Ctrl-C ends the demo.")
@@ -271,6 +279,7 @@ def main(arguments: list[str]) -> int:
             return 130
     broken = play.broken_promises() if seconds is not None and seconds >= _JUDGED_FROM_S else []
     for promise in broken:
-        print(f"demo: not within {PROMISED_WITHIN_S:.0f} s as promised: {promise}", file=sys.stderr, flush=True)
+        said = f"demo: not within {PROMISED_WITHIN_S:.0f} s as promised: {promise}"
+        print(said, file=sys.stderr, flush=True)
     print(json.dumps(summary), flush=True)
     return 1 if broken else 0
