@@ -21,6 +21,7 @@ from gatewayd.config.secret import looks_secret
 MAX_FILE_BYTES = 1_048_576
 MAX_DEPTH = 24
 MAX_NODES = 50_000
+_EMPTY = "the file is empty; expected at least gateway, brokers and streams"
 _PLAIN = "plain"
 _MERGE = "<<"
 _TAGS = {_PLAIN, "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
@@ -32,7 +33,7 @@ _WORDING = {
     "found undefined tag handle": _TAG,
     "found character '\\t'": "a tab cannot stand here; indent with spaces",
     "mapping values are not allowed": "not valid YAML: no ': ' is expected here; quote a text that holds one",
-    "expected a single document": "expected one document; remove what begins with this '---'",
+    "but found another document": "expected one document; remove what begins with this '---'",
     "expected ',' or '}', but got '{'": "not valid YAML: inside { } a text that holds a brace must be quoted",
     "could not find expected ':'": "not valid YAML: a key must be followed by ': '",
 }
@@ -140,8 +141,9 @@ def read_document(data: bytes) -> Document:
         return Document(None, (stop.fault,))
     faults = tuple(dict.fromkeys(reader.faults))  # an anchor's fault shows once for each of its aliases
     if not isinstance(root, Table):
-        place = root.place
-        return Document(None, (*faults, Fault(place, "expected options as 'key: value' at the top level")))
+        is_empty = isinstance(root, Scalar) and root.is_plain and not root.text
+        message = _EMPTY if is_empty else "expected options as 'key: value' at the top level"
+        return Document(None, (*faults, Fault(root.place, message)))
     return Document(root, faults)
 
 
@@ -173,7 +175,7 @@ def _compose(text: str) -> yaml.Node:
         place = _place(loader.get_mark()) if loader else Place(1, 1)
         raise _StopError(place, "not valid YAML: a number here is out of range") from None
     if node is None:
-        raise _StopError(Place(1, 1), "the file is empty; expected at least gateway, brokers and streams")
+        raise _StopError(Place(1, 1), _EMPTY)
     return node
 
 

@@ -113,7 +113,8 @@ def place_of(root: Table, loc: Loc) -> Place:
         entry = node.entries.get(key) if isinstance(node, Table) else None
         if entry is None:
             break
-        place = entry.value.place if isinstance(entry.value, Scalar) else entry.key_place
+        is_value = isinstance(entry.value, Scalar) and not is_nothing(entry.value)
+        place = entry.value.place if is_value else entry.key_place
         node = entry.value  # type: ignore[assignment]  # a scalar ends the walk above
     return place
 
@@ -163,7 +164,8 @@ class _Walk(Generic[M]):
         path = detail["loc"]
         assert isinstance(path, tuple)
         loc: Loc = tuple(str(part) for part in path if part != "[key]")
-        if not any(loc[: len(wrong)] == wrong for wrong in self._faults.wrong):
+        is_emptied = detail["type"] == "too_short" and any(w[: len(loc)] == loc for w in self._faults.wrong)
+        if not is_emptied and not any(loc[: len(wrong)] == wrong for wrong in self._faults.wrong):
             message = pydantic_message(detail, self._fields.get(loc), self._shown(loc))
             place = self._key_place(loc) if "[key]" in path else place_of(self._root, loc)
             self._fault(place, loc, message)

@@ -128,7 +128,7 @@ class BrokerSettings(_Section):
         description="MQTT client id; made from gateway id and broker name.",
     )
     username: str | None = Field(default=None, min_length=1, description="User name.")
-    password_file: str | None = Field(default=None, description="File whose first line is the password.")
+    password_file: str | None = Field(default=None, description="File whose only line is the password.")
     tls: TlsSettings | None = Field(default=None, description="Use TLS; `{}` for the system's authorities.")
     keepalive_s: int = Field(default=30, ge=5, le=3600, description="MQTT keep-alive interval.")
     connect_timeout_s: float = Field(default=5.0, ge=0.5, le=20, description="Longest wait for a connection.")

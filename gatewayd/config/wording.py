@@ -89,6 +89,10 @@ def unknown_option(key: str, *, at: Loc, known: list[str], root: type[BaseModel]
         homes = _homes(plain, at, root)
         if homes:
             return f"unknown option; '{plain}' belongs to {homes}", None
+    parts = {part: name for name in known for part in name.split("_")}
+    near = get_close_matches(plain, parts, n=1, cutoff=0.8)  # `verfy` for insecure_skip_verify
+    if near:
+        return f"unknown option; did you mean '{parts[near[0]]}'?", parts[near[0]]
     return f"unknown option; known here: {', '.join(known)}", None
 
 

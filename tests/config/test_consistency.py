@@ -1,0 +1,120 @@
+"""Options that contradict each other are all found, each at its own place."""
+
+import pytest
+
+from gatewayd.config.consistency import find_problems
+from gatewayd.config.settings import Settings
+
+
+def settings(brokers=None, **stream):
+    pump = {
+        "from": "local",
+        "topic": "site/{line}/{device}/telemetry",
+        "channels": {"t": {}},
+        "model": "m",
+        "publish": {"to": "cloud"},
+    }
+    return Settings.model_validate(
+        {
+            "gateway": {"id": "g"},
+            "brokers": {"local": {"host": "a"}, "cloud": {"host": "b"}} | (brokers or {}),
+            "streams": {"pump": pump | stream},
+        }
+    )
+
+
+def test_a_consistent_file_has_no_problem():
+    assert find_problems(settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "loc", "words"),
+    [
+        ({"from": "locl"}, "streams.pump.from", "did you mean 'local'?"),
+        ({"publish": {"to": "zz"}}, "streams.pump.publish.to", "known: local, cloud"),
+        ({"device": "p"}, "streams.pump.device", "leave this out"),
+        ({"topic": "site/+/t"}, "streams.pump.topic", "tells devices apart"),
+        ({"topic": "site/{kind}/{device}"}, "streams.pump.topic", "gatewayd's own name"),
+        (
+            {"publish": {"to": "cloud", "topic": "x/{lime}"}},
+            "streams.pump.publish.topic",
+            "did you mean {line}?",
+        ),
+        ({"format": "number", "channels": {"a": {}, "b": {}}}, "streams.pump.channels", "one channel, not 2"),
+        ({"format": "number", "time": {"field": "ts"}}, "streams.pump.time", "no time stamp"),
+        (
+            {"format": "number", "channels": {"a": {"field": "x"}}},
+            "streams.pump.channels.a.field",
+            "no fields",
+        ),
+        (
+            {"channels": {"a": {"min": 2.0, "max": 2.0}}},
+            "streams.pump.channels.a.min",
+            "less than 2 (max), not 2",
+        ),
+        (
+            {"topic": "plant/g/#", "device": "d", "publish": {"to": "local"}},
+            "streams.pump.publish.topic",
+            "stream 'pump' subscribes to what this publishes",
+        ),
+        ({"topic": "#", "device": "d"}, "streams.pump.topic", "covers the status topic of broker 'local'"),
+        (
+            {"brokers": {"x": {"host": "h", "password_file": "p"}}},
+            "brokers.x.password_file",
+            "needs a username",
+        ),
+        (
+            {"brokers": {"x": {"host": "h", "reconnect_min_s": 9.0, "reconnect_max_s": 8.0}}},
+            "brokers.x.reconnect_max_s",
+            "at least 9 (reconnect_min_s), not 8",
+        ),
+        (
+            {"brokers": {"x": {"host": "h", "tls": {"key_file": "k"}}}},
+            "brokers.x.tls.key_file",
+            "needs cert_file",
+        ),
+        (
+            {"brokers": {"x": {"host": "h", "status_topic": "{device}"}}},
+            "brokers.x.status_topic",
+            "{gateway}",
+        ),
+        (
+            {"brokers": {n: {"host": "h", "client_id": "same"} for n in "xy"}},
+            "brokers.y.client_id",
+            "broker 'x' uses this id",
+        ),
+    ],
+)
+def test_a_contradiction_is_found_at_the_option_that_is_wrong(changes, loc, words):
+    found = [(".".join(finding.loc), finding.message) for finding in find_problems(settings(**changes))]
+    assert len(found) == 1, found
+    assert found[0][0] == loc
+    assert words in found[0][1]
+
+
+def test_several_contradictions_are_found_at_once():
+    found = find_problems(
+        settings(device="p", publish={"to": "zz"}, channels={"a": {"min": 2.0, "max": 1.0}})
+    )
+    assert {".".join(f.loc) for f in found} == {
+        "streams.pump.device",
+        "streams.pump.publish.to",
+        "streams.pump.channels.a.min",
+    }
+    assert all(f.reads for f in found)
+
+
+def test_streams_of_two_source_brokers_are_refused():
+    raw = settings().model_dump(by_alias=True)
+    raw["streams"]["fan"] = raw["streams"]["pump"] | {"from": "cloud", "publish": {"to": "local"}}
+    found = find_problems(Settings.model_validate(raw))
+    assert [f.loc for f in found if "all streams come from one broker" in f.message] == [
+        ("streams", "fan", "from")
+    ]
+
+
+def test_results_on_a_shared_broker_are_no_loop_when_nobody_subscribes_to_them():
+    """The gateway's and the stream's own names are known: ``+`` in their place would refuse this."""
+    assert (
+        find_problems(settings(publish={"to": "local", "topic": "{gateway}/{stream}/{device}/{kind}"})) == []
+    )
