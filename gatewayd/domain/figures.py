@@ -8,14 +8,40 @@ from dataclasses import dataclass, field
 class LineFigures:
     """The line's counters since its start.
 
-    They add up: every message is refused, rejected, or decoded into readings; every reading is dropped, waits in an
-    open window, or was scored. The mappings go from a reason to a count.
+    They add up: ``messages + copies == sum(refused) + sum(rejected) + accepted`` and
+    ``readings == sum(dropped) + waiting + scored``. ``refused_frames`` stand outside: they never became messages.
+
+    Attributes:
+        messages: Received.
+        copies: Further streams that a message went to, beyond its first.
+        refused: Messages not taken in, by reason.
+        rejected: Payloads that could not be decoded, by reason.
+        accepted: Payloads decoded.
+        readings: Decoded from them.
+        untimed: Readings that got the time of their arrival for want of a usable one, by reason.
+        dropped: Readings cleaned away or given up, by reason.
+        waiting: Readings in open windows, in no complete one yet.
+        scored: Readings that were in at least one complete window.
+        windows: Complete windows.
+        unscored: Windows without a score, by reason.
+        predictions: Windows with a score.
+        alerts_raised: Alerts raised.
+        alerts_cleared: Alerts cleared.
+        alerts_standing: Alerts raised and not cleared.
+        devices: Seen so far.
+        saturated: Model inputs outside the range of the model's input tensor, by ``stream/channel``.
+        unstored: Publications that the outbox could not take, by reason.
+        refused_frames: PUBLISH frames that the session would not take in, by reason.
+        is_subscribed: Whether the line receives.
     """
 
     messages: int = 0
+    copies: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    accepted: int = 0
     readings: int = 0
+    untimed: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     waiting: int = 0
     scored: int = 0
@@ -24,8 +50,11 @@ class LineFigures:
     predictions: int = 0
     alerts_raised: int = 0
     alerts_cleared: int = 0
+    alerts_standing: int = 0
     devices: int = 0
     saturated: Mapping[str, int] = field(default_factory=dict)
+    unstored: Mapping[str, int] = field(default_factory=dict)
+    refused_frames: Mapping[str, int] = field(default_factory=dict)
     is_subscribed: bool = False
 
 

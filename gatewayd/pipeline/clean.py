@@ -84,7 +84,9 @@ class Cleaner:
         self._latest[groups.device[is_last]] = batch.values[groups.order[is_last]]
 
     def _order_one_by_one(self, batch: Batch, keep: Bool, dropped: dict[str, int]) -> None:
-        for row, (device, taken_at) in enumerate(zip(batch.device.tolist(), batch.taken_at.tolist(), strict=True)):
+        for row, (device, taken_at) in enumerate(
+            zip(batch.device.tolist(), batch.taken_at.tolist(), strict=True)
+        ):
             newest = int(self._newest[device])
             if taken_at > newest:
                 self._newest[device] = taken_at

@@ -71,11 +71,13 @@ def _reconstruction(outputs: Float32, windows: Float32, spec: ModelSpec) -> Scor
 def _activate(values: Float64, activation: Activation) -> Float64:
     with np.errstate(over="ignore", invalid="ignore"):
         if activation == "sigmoid":
-            return 1.0 / (1.0 + np.exp(-values))
+            probabilities: Float64 = 1.0 / (1.0 + np.exp(-values))
+            return probabilities
         if activation == "softmax":
-            powers = np.exp(values - values.max(axis=1, keepdims=True))
+            powers: Float64 = np.exp(values - values.max(axis=1, keepdims=True))
             total = np.zeros(len(values))
             for column in range(values.shape[1]):
                 total += powers[:, column]
-            return powers / total[:, None]
+            shares: Float64 = powers / total[:, None]
+            return shares
     return values

@@ -44,7 +44,8 @@ class Windower:
     def __init__(self, *, length: int, hop: int, channels: int, max_gap_ns: int | None) -> None:
         if not 1 <= hop <= length:
             raise ValueError(f"hop must lie in 1..{length}, not {hop}")
-        self._length, self._hop, self._max_gap_ns = length, hop, max_gap_ns
+        self._length, self._hop, self.max_gap_ns = length, hop, max_gap_ns
+        self._shape = (length, hop, channels)
         self._offsets = np.arange(length, dtype=np.int64)
         self._count: Int64 = np.zeros(0, dtype=np.int64)  # readings in each device's current run
         self._last: Int64 = np.zeros(0, dtype=np.int64)  # when the newest of them was taken
@@ -62,14 +63,20 @@ class Windower:
             self._store(placed, slice(None))
             return self._gather([])
         # How many windows of its own device lie before each row.
-        before = np.cumsum(placed.is_complete) - placed.is_complete
+        before: Int64 = np.cumsum(placed.is_complete) - placed.is_complete
         starts = np.empty(len(before), dtype=np.bool_)
         starts[0], starts[1:] = True, placed.device[1:] != placed.device[:-1]
         round_of_row = before - np.maximum.accumulate(np.where(starts, before, 0))
         rounds = int(round_of_row.max())
         if rounds == 0:
             return self._gather([self._round(placed, np.arange(len(before)))])
-        return self._gather([self._round(placed, np.flatnonzero(round_of_row == r)) for r in range(rounds + 1)])
+        return self._gather(
+            [self._round(placed, np.flatnonzero(round_of_row == r)) for r in range(rounds + 1)]
+        )
+
+    def is_like(self, other: "Windower") -> bool:
+        """Tell whether another one's open windows can be gone on with."""
+        return self._shape == other._shape  # noqa: SLF001  # its own kind
 
     def _place(self, batch: Batch) -> _Placed:
         groups = by_device(batch.device)
@@ -77,11 +84,11 @@ class Windower:
         taken_at, rows = batch.taken_at[groups.order], np.arange(len(device))
         begins = is_first
         carried = np.where(is_first, self._count[device], 0)
-        if self._max_gap_ns is not None:
+        if self.max_gap_ns is not None:
             before = np.empty_like(taken_at)
             before[1:] = taken_at[:-1]
             before[is_first] = self._last[device[is_first]]
-            is_gap = (taken_at - before > self._max_gap_ns) & (~is_first | (carried > 0))
+            is_gap = (taken_at - before > self.max_gap_ns) & (~is_first | (carried > 0))
             if is_gap.any():
                 begins = is_first | is_gap
                 self._abandon(carried, begins, is_gap, is_first)

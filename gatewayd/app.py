@@ -1,0 +1,291 @@
+"""Settings → objects → threads, wired by hand. No logic but what a reload may change."""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from gatewayd import __version__
+from gatewayd.config.settings import BrokerSettings, Settings
+from gatewayd.deliver import Deliverer
+from gatewayd.domain.figures import LineFigures
+from gatewayd.domain.topic import TopicFilter
+from gatewayd.errors import ConfigError, ModelError, StartupError
+from gatewayd.line import Line
+from gatewayd.model.bundle import Bundle, load_bundle
+from gatewayd.model.fit import fit_problems
+from gatewayd.model.interpreter import open_model
+from gatewayd.model.watch import BundleWatch
+from gatewayd.mqtt.session import Session
+from gatewayd.pipeline.flow import Flow
+from gatewayd.pipeline.stream import StreamPlan
+from gatewayd.runtime import logs, signals
+from gatewayd.runtime.report import FigureReport
+from gatewayd.runtime.status import status_text
+from gatewayd.runtime.supervisor import Supervisor, Tick, Worker
+from gatewayd.runtime.systemd import Notifier
+from gatewayd.startup import Prepared, prepare
+from gatewayd.store.folder import StateFolder
+from gatewayd.store.outbox import Outbox
+
+_RELOAD_S = 10.0
+
+
+def run(prepared: Prepared) -> int:
+    """Run the gateway until it is told to stop.
+
+    Returns:
+        The exit code: 0 after a stop that was asked for, 1 after a fault of ours.
+
+    Raises:
+        StartupError: A model or the state folder cannot be used.
+    """
+    notifier = Notifier.from_environment()
+    settings = prepared.settings
+    logs.configure(settings.gateway.log_level)
+    for secret in prepared.secrets.values():
+        logs.mask(secret.reveal())
+    with (
+        StateFolder(prepared.loaded.resolve(settings.gateway.state_dir)) as folder,
+        signals.install() as events,
+    ):
+        outbox = Outbox(
+            folder.path / "outbox.db",
+            max_bytes=settings.outbox.max_bytes,
+            durability=settings.outbox.durability,
+        )
+        gateway = _Gateway(prepared, outbox)
+        supervisor = Supervisor(
+            stages=[
+                [Worker(name="line", run=gateway.line.run, stop=lambda _left_s: gateway.line.stop())],
+                [
+                    Worker(name=f"deliver-{name}", run=deliverer.run, stop=deliverer.stop)
+                    for name, deliverer in gateway.deliverers.items()
+                ],
+            ],
+            signals=events,
+            notifier=notifier,
+            stop_timeout_s=settings.gateway.stop_timeout_s,
+            progress=gateway.line.progress,
+        )
+        ending = supervisor.run(on_tick=gateway.tick, on_reload=gateway.reload)
+        gateway.report_end(ending.exit_code)
+        if ending.stuck:
+            sys.stdout.flush()
+            os._exit(ending.exit_code)
+        outbox.close()
+    return ending.exit_code
+
+
+class _Gateway:
+    """The objects of one process, and how another configuration takes their place. Owned by the main thread."""
+
+    def __init__(self, prepared: Prepared, outbox: Outbox) -> None:
+        self._prepared, self._outbox = prepared, outbox
+        self._log = structlog.get_logger().bind(component="gateway")
+        settings = prepared.settings
+        self.deliverers = {
+            name: Deliverer(outbox, _upstream_session(prepared, name), broker=name)
+            for name in dict.fromkeys(stream.publish.to for stream in settings.streams.values())
+        }
+        self._source = _source_session(prepared)
+        self.line = Line(
+            source=self._source,
+            flow=_flow(prepared),
+            store=outbox,
+            wake_deliverers=self._wake_deliverers,
+            linger_s=settings.line.linger_ms / 1000,
+            batch=settings.line.batch,
+        )
+        self._watch = BundleWatch(_folders(prepared))
+        self._report = FigureReport(interval_s=settings.gateway.figures_interval_s, now_s=time.monotonic())
+        self._log_loaded("config_loaded", prepared)
+
+    def tick(self) -> Tick:
+        """Tell how things stand; called about once a second."""
+        figures = self.line.figures
+        self._write_report(figures, is_last=False)
+        changed = self._watch.changed()
+        if changed:
+            self._renew_models(changed)
+        status = status_text(
+            figures,
+            [deliverer.figures for deliverer in self.deliverers.values()],
+            self._outbox.figures(),
+            source=_source_name(self._prepared.settings),
+            reason=self._source.last_error,
+        )
+        return Tick(status=status, is_subscribed=figures.is_subscribed)
+
+    def reload(self) -> str | None:
+        """Put the file as it is now in force; the old configuration stays where that can't be done."""
+        try:
+            prepared = prepare(self._prepared.loaded.path)
+            _refuse_restart_needed(self._prepared.settings, prepared.settings)
+            self._go_on_with(prepared)
+        except StartupError as error:
+            problems = str(error).splitlines()
+            self._log.error("reload_refused", problems=problems)
+            return f"reload refused, the old configuration stays active: {problems[0]}"
+        logs.set_level(prepared.settings.gateway.log_level)
+        self._log_loaded("config_reloaded", prepared)
+        return None
+
+    def report_end(self, exit_code: int) -> None:
+        """Log the last figures."""
+        self._write_report(self.line.figures, is_last=True)
+        self._log.info("gateway_stopped", exit_code=exit_code)
+
+    def _renew_models(self, streams: list[str]) -> None:
+        bundles = dict(self._prepared.bundles)
+        try:
+            for name in streams:
+                settings = self._prepared.settings.streams[name]
+                bundles[name] = load_bundle(self._prepared.loaded.resolve(settings.model))
+                faults = fit_problems(settings, bundles[name].spec)
+                if faults:
+                    raise ModelError("; ".join(message for _, message in faults))
+            self._go_on_with(dataclasses.replace(self._prepared, bundles=bundles))
+        except StartupError as error:
+            self._log.error("model_refused", streams=streams, reason=str(error))
+            return
+        for name in streams:
+            spec = bundles[name].spec
+            self._log.info("model_loaded", stream=name, model=spec.name, version=spec.version)
+
+    def _go_on_with(self, prepared: Prepared) -> None:
+        """Hand another configuration to the line. Raises StartupError before anything has changed."""
+        flow = _flow(prepared)
+        source = None
+        if _subscriptions(prepared) != _subscriptions(self._prepared) or _link(prepared) != _link(
+            self._prepared
+        ):
+            source = _source_session(prepared)
+        if not self.line.replace(flow, source, timeout_s=_RELOAD_S):
+            self._log.warning("reload_delayed", waited_s=_RELOAD_S)
+        for secret in prepared.secrets.values():
+            logs.mask(secret.reveal())
+        self._source = source or self._source
+        self._prepared = prepared
+        self._watch = BundleWatch(_folders(prepared))
+
+    def _wake_deliverers(self) -> None:
+        for deliverer in self.deliverers.values():
+            deliverer.wake()
+
+    def _write_report(self, figures: LineFigures, *, is_last: bool) -> None:
+        deliveries = [deliverer.figures for deliverer in self.deliverers.values()]
+        for level, event, fields in self._report.lines(
+            figures, deliveries, self._outbox.figures(), now_s=time.monotonic(), is_last=is_last
+        ):
+            self._log.log(level, event, **fields)
+
+    def _log_loaded(self, event: str, prepared: Prepared) -> None:
+        for warning in prepared.warnings:
+            self._log.warning("config_warned", warning=warning)
+        self._log.info(
+            event,
+            version=__version__,
+            file=str(prepared.loaded.path),
+            gateway=prepared.settings.gateway.id,
+            models={name: f"{b.spec.name} {b.spec.version}" for name, b in prepared.bundles.items()},
+        )
+
+
+def _flow(prepared: Prepared) -> Flow:
+    plans: list[StreamPlan] = []
+    problems = []
+    for name, settings in prepared.settings.streams.items():
+        bundle: Bundle = prepared.bundles[name]
+        try:
+            model = open_model(bundle, runtime=settings.runtime)
+        except ModelError as error:
+            problems.append(prepared.loaded.problem(("streams", name, "model"), str(error)))
+            continue
+        plans.append(StreamPlan(name=name, settings=settings, spec=bundle.spec, model=model))
+    if problems:
+        raise ConfigError(problems)
+    return Flow(prepared.settings.gateway.id, plans)
+
+
+def _source_name(settings: Settings) -> str:
+    return next(iter(settings.streams.values())).from_
+
+
+def _folders(prepared: Prepared) -> Mapping[str, Path]:
+    return {name: prepared.loaded.resolve(s.model) for name, s in prepared.settings.streams.items()}
+
+
+def _subscriptions(prepared: Prepared) -> list[tuple[str, int]]:
+    """Each filter once, with the highest QoS that a stream asks for."""
+    wanted: dict[str, int] = {}
+    for stream in prepared.settings.streams.values():
+        name = TopicFilter.parse(stream.topic).filter
+        wanted[name] = max(stream.qos, wanted.get(name, 0))
+    return list(wanted.items())
+
+
+def _link(prepared: Prepared) -> tuple[BrokerSettings, str | None]:
+    name = _source_name(prepared.settings)
+    secret = prepared.secrets.get(name)
+    return prepared.settings.brokers[name], None if secret is None else secret.reveal()
+
+
+def _broker(prepared: Prepared, name: str) -> BrokerSettings:
+    """One broker's settings, with its files' paths resolved."""
+    broker = prepared.settings.brokers[name]
+    if broker.tls is None:
+        return broker
+    files = {
+        option: str(prepared.loaded.resolve(path))
+        for option in ("ca_file", "cert_file", "key_file")
+        if (path := getattr(broker.tls, option)) is not None
+    }
+    return broker.model_copy(update={"tls": broker.tls.model_copy(update=files)})
+
+
+def _source_session(prepared: Prepared) -> Session:
+    name = _source_name(prepared.settings)
+    broker = _broker(prepared, name)
+    gateway = prepared.settings.gateway.id
+    return Session(
+        broker,
+        client_id=broker.client_id or f"{gateway}-{name}",
+        password=prepared.secrets.get(name),
+        subscriptions=_subscriptions(prepared),
+        gateway=gateway,
+    )
+
+
+def _upstream_session(prepared: Prepared, name: str) -> Session:
+    broker = _broker(prepared, name)
+    gateway = prepared.settings.gateway.id
+    client_id = broker.client_id or f"{gateway}-{name}"
+    if name == _source_name(prepared.settings):
+        client_id += "-out"  # the line's session has the plain one; a broker allows each only once
+    return Session(
+        broker,
+        client_id=client_id,
+        password=prepared.secrets.get(name),
+        status_topic=broker.status_topic,
+        gateway=gateway,
+    )
+
+
+def _refuse_restart_needed(old: Settings, new: Settings) -> None:
+    """Raise where a change reaches further than a reload can."""
+    upstreams = [{stream.publish.to for stream in settings.streams.values()} for settings in (old, new)]
+    changed = []
+    if old.gateway.model_copy(update={"log_level": new.gateway.log_level}) != new.gateway:
+        changed.append("gateway")
+    if upstreams[0] != upstreams[1] or any(
+        old.brokers[name] != new.brokers.get(name) for name in upstreams[0]
+    ):
+        changed.append("upstream brokers")
+    changed += [name for name in ("line", "outbox") if getattr(old, name) != getattr(new, name)]
+    if changed:
+        raise StartupError(f"{', '.join(changed)} changed: restart the service for that")

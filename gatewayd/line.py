@@ -1,0 +1,254 @@
+"""The line's thread: poll, receive, flow, commit, acknowledge.
+
+One thread does all of it, so there is no queue and no lock between the steps, and back-pressure is not reading the
+socket. What one turn received becomes one run of the flow; its publications go into the outbox in one transaction;
+only then are the messages acknowledged to the broker, in one write.
+"""
+
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from gatewayd.domain.figures import LineFigures
+from gatewayd.domain.reading import Message
+from gatewayd.domain.verdict import Publication
+from gatewayd.errors import TransientError
+from gatewayd.pipeline.flow import AlertChange, Flow
+
+_IDLE_S = 0.25  # longest wait: the watchdog looks for turns
+_SNAPSHOT_S = 0.2
+_HELD_LIMIT = 10_000  # publications kept in memory while the outbox cannot take them
+_NS = 10**9
+
+
+class Source(Protocol):
+    """What the line needs of a broker link; see ``mqtt.session.Session``."""
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether messages come."""
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Frames that were not taken in, by reason."""
+
+    def poll(self, timeout_s: float, wake_fd: int | None = None) -> None:
+        """Advance the link; wait at most so long."""
+
+    def take_messages(self) -> list[Message]:
+        """Return what came since the last call."""
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Acknowledge what was taken."""
+
+    def close(self, timeout_s: float) -> None:
+        """End the link."""
+
+
+class Store(Protocol):
+    """What the line needs of the outbox."""
+
+    def append(self, publications: Sequence[Publication], *, at: int) -> None:
+        """Keep publications; they are durable on return."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Next:
+    """Another configuration to go on with, handed over by the main thread."""
+
+    flow: Flow
+    source: Source | None
+    is_done: threading.Event
+
+
+class Line:
+    """Owned by its thread, but for ``stop``, ``replace`` and the snapshots.
+
+    Args:
+        source: The local broker's link; the line's own from here on.
+        flow: The streams; the line's own from here on.
+        store: Where publications go.
+        wake_deliverers: Called after publications were stored.
+        linger_s: How long to wait for more once something came.
+        batch: Messages that end the wait.
+
+    Attributes:
+        figures: The latest snapshot; replaced a few times a second, never changed. Any thread may read it.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        flow: Flow,
+        store: Store,
+        wake_deliverers: Callable[[], None],
+        linger_s: float,
+        batch: int,
+    ) -> None:
+        self._source, self._flow, self._store = source, flow, store
+        self._wake_deliverers, self._linger_s, self._batch = wake_deliverers, linger_s, batch
+        self._log = structlog.get_logger().bind(component="line")
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._fd_lock = threading.Lock()  # _wake() against the closing of the descriptor
+        self._is_stopping = False
+        self._next: deque[_Next] = deque(
+            maxlen=1
+        )  # a newer configuration replaces one that was not yet taken
+        self._turns = 0
+        self._held: list[Publication] = []  # what the outbox could not take yet, oldest first
+        self._is_failing = False
+        self._unstored: Counter[str] = Counter()
+        self._refused_before: Counter[str] = Counter()  # by sources that were replaced
+        self._snapshot_due = 0.0
+        self.figures = LineFigures()
+
+    def progress(self) -> int:
+        """Return a number that grows with every turn. Any thread may call it."""
+        return self._turns
+
+    def stop(self) -> None:
+        """End ``run`` after the turn it is in. Thread-safe."""
+        self._is_stopping = True
+        self._wake()
+
+    def replace(self, flow: Flow, source: Source | None, *, timeout_s: float) -> bool:
+        """Go on with another configuration from the next turn on. Thread-safe; called by the main thread.
+
+        Args:
+            flow: Takes over the state of the present one where the two fit.
+            source: Another link, where subscriptions or the broker changed; None: keep the present one.
+            timeout_s: How long to wait for the turn.
+
+        Returns:
+            Whether it has happened within that time; otherwise it will with the next turn.
+        """
+        following = _Next(flow=flow, source=source, is_done=threading.Event())
+        self._next.append(following)
+        self._wake()
+        return following.is_done.wait(timeout_s)
+
+    def run(self) -> None:
+        """Receive and score until stopped. What was received by then is scored and stored."""
+        try:
+            while not self._is_stopping:
+                self._turns += 1
+                self._source.poll(_IDLE_S, self._wake_fd)
+                self._take(linger_s=self._linger_s)
+                if self._next:
+                    self._change(self._next.popleft())
+                if self._held:
+                    self._commit([])
+                if time.monotonic() >= self._snapshot_due:
+                    self._snapshot()
+            self._take(linger_s=0.0)
+        finally:
+            if self._held:
+                self._commit([])
+                self._give_up(0, "not_stored_at_stop")
+            self._source.close(0.5)
+            self._snapshot()
+            if self.figures.waiting:
+                self._log.warning("readings_discarded", reason="stop", count=self.figures.waiting)
+            with self._fd_lock:
+                os.close(self._wake_fd)
+                self._wake_fd = -1
+
+    def _take(self, *, linger_s: float) -> None:
+        """Run what has come through the flow, commit, acknowledge."""
+        messages = self._source.take_messages()
+        if not messages:
+            return
+        if linger_s and len(messages) < self._batch:
+            # Alone, a reading pays for some forty numpy calls; together they share them.
+            time.sleep(linger_s)
+            self._source.poll(0.0)
+            messages += self._source.take_messages()
+        now = time.time_ns()
+        outcome = self._flow.run(messages, np.full(len(messages), now, dtype=np.int64))
+        if outcome.publications:
+            self._commit(outcome.publications)
+        self._source.acknowledge(messages)
+        for change in outcome.changes:
+            self._report(change)
+
+    def _commit(self, publications: list[Publication]) -> None:
+        if self._held:
+            publications = self._held + publications
+        try:
+            self._store.append(publications, at=time.time_ns())
+        except TransientError as error:
+            self._held = publications
+            if not self._is_failing:
+                self._is_failing = True
+                self._log.error("outbox_failed", reason=str(error), held=len(publications))
+            self._give_up(_HELD_LIMIT, "not_stored")
+            time.sleep(0.05)  # a disk that fails at once must not make the line spin
+            return
+        self._held = []
+        if self._is_failing:
+            self._is_failing = False
+            self._log.info("outbox_recovered", stored=len(publications), lost=self._unstored.total())
+        self._wake_deliverers()
+
+    def _give_up(self, limit: int, reason: str) -> None:
+        """Drop the oldest publications above the limit that the outbox would not take; predictions first."""
+        excess = len(self._held) - limit
+        if excess <= 0:
+            return
+        by_rank = sorted(range(len(self._held)), key=lambda i: (self._held[i].kind == "alert", i))
+        gone = set(by_rank[:excess])
+        self._held = [publication for i, publication in enumerate(self._held) if i not in gone]
+        if not self._unstored[reason]:
+            self._log.error("publications_lost", reason=reason, count=excess)
+        self._unstored[reason] += excess
+
+    def _change(self, following: _Next) -> None:
+        restarted = following.flow.adopt(self._flow)
+        if restarted:
+            self._log.warning("windows_restarted", streams=restarted)
+        self._flow = following.flow
+        if following.source is not None:
+            self._refused_before.update(self._source.refused)
+            self._source.close(0.5)
+            self._source = following.source
+        self._snapshot()
+        following.is_done.set()
+
+    def _snapshot(self) -> None:
+        self._snapshot_due = time.monotonic() + _SNAPSHOT_S
+        refused = Counter(self._refused_before)
+        refused.update(self._source.refused)
+        self.figures = replace(
+            self._flow.figures(),
+            unstored=dict(self._unstored),
+            refused_frames={reason: count for reason, count in refused.items() if count},
+            is_subscribed=self._source.is_subscribed,
+        )
+
+    def _report(self, change: AlertChange) -> None:
+        alert = change.alert
+        self._log.info(
+            f"alert_{alert.state}",
+            stream=change.stream,
+            device=change.device,
+            alert=alert.id,
+            score=round(alert.score, 4),
+            threshold=round(alert.threshold, 4),
+            causes=[name for name, _ in alert.causes[:3]],
+            lasted_s=None
+            if alert.cleared_at is None
+            else round((alert.cleared_at - alert.raised_at) / _NS, 3),
+        )
+
+    def _wake(self) -> None:
+        with self._fd_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)

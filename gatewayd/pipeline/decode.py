@@ -1,0 +1,217 @@
+"""Messages → columns: which stream and device a topic belongs to, and what its payload says.
+
+A topic is looked up by its raw bytes; the first time it is parsed, matched and given its device, and what came of it is
+remembered. Only topics of admitted devices are remembered, so the table is bounded by ``max_devices``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+
+from gatewayd.domain.arrays import Bool, Int64
+from gatewayd.domain.reading import Batch, Message
+from gatewayd.domain.topic import TopicFilter
+from gatewayd.formats.decoded import NO_TIME, Format
+from gatewayd.pipeline.encode import Device
+
+_RETAIN = 1
+_UNKNOWN = -1
+_STREAM_SHIFT = 32  # a route is stream << 32 | device
+
+
+class Devices:
+    """A stream's devices, in order of their first reading. Owned by the line; bounded.
+
+    Args:
+        pattern: The stream's topic filter.
+        name: Device name where the topic has no ``{device}``.
+        limit: Devices at most.
+        fits: Whether the results of a device can be published.
+    """
+
+    def __init__(
+        self, pattern: TopicFilter, *, name: str, limit: int, fits: Callable[[Device], bool]
+    ) -> None:
+        self.pattern = pattern
+        self._name, self._limit, self._fits = name, limit, fits
+        self._index: dict[tuple[str, ...], int] = {}
+        self.known: list[Device] = []
+
+    def adopt(self, old: "Devices") -> None:
+        """Go on with another one's devices, so that their indices stay; same topic filter."""
+        self._index, self.known = old._index, old.known  # noqa: SLF001  # its own kind
+
+    def admit(self, levels: tuple[str, ...]) -> int | str:
+        """Return the index of the device with these levels, a new one if need be, or the reason why not."""
+        index = self._index.get(levels)
+        if index is not None:
+            return index
+        if len(self.known) >= self._limit:
+            return "too_many_devices"
+        named = dict(zip(self.pattern.names, levels, strict=True))
+        device = Device(name=named.get("device", self._name), levels=named)
+        if not self._fits(device):
+            return "device_name_too_long"
+        self._index[levels] = len(self.known)
+        self.known.append(device)
+        return len(self.known) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Routed:
+    """What a run of messages brought one stream.
+
+    Attributes:
+        device: Shape ``(n,)``, index into the stream's devices.
+        payloads: n payloads.
+        arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch.
+    """
+
+    device: Int64
+    payloads: Sequence[bytes]
+    arrived_at: Int64
+
+
+class Router:
+    """Tells messages apart by topic. Owned by the line.
+
+    Args:
+        streams: Devices of each stream, in the order of the configuration.
+        is_timed: Per stream, whether its payloads carry their own time.
+    """
+
+    def __init__(self, streams: Sequence[Devices], is_timed: Sequence[bool]) -> None:
+        self._streams, self._is_timed = streams, is_timed
+        self._routes: dict[bytes, int] = {}  # topics that belong to one stream, nearly always all
+        self._shared: dict[bytes, tuple[int, ...]] = {}  # topics that several streams subscribe to
+
+    def route(
+        self, messages: Sequence[Message], arrived_at: Int64
+    ) -> tuple[list[Routed | None], dict[str, int]]:
+        """Sort messages by stream.
+
+        Returns:
+            One entry per stream, None where it got nothing; and how many messages were refused, by reason:
+            ``retained`` (of unknown age: no time stamp inside), ``empty``, ``bad_topic`` (not UTF-8),
+            ``unexpected_topic``, ``too_many_devices``, ``device_name_too_long``.
+        """
+        if not messages:
+            return [None] * len(self._streams), {}
+        topics, payloads, headers, _ = zip(*messages, strict=True)
+        lookup = self._routes.get
+        routes = np.array([lookup(topic, _UNKNOWN) for topic in topics], dtype=np.int64)
+        is_plain = routes >= 0
+        if any(header & _RETAIN for header in headers) or not all(payloads):
+            is_plain &= np.array([not header & _RETAIN for header in headers]) & np.array(
+                [len(payload) > 0 for payload in payloads]
+            )
+        if len(self._streams) == 1 and is_plain.all():
+            return [Routed(device=routes, payloads=payloads, arrived_at=arrived_at)], {}
+        return self._route_one_by_one(messages, arrived_at, routes, is_plain)
+
+    def _route_one_by_one(
+        self, messages: Sequence[Message], arrived_at: Int64, routes: Int64, is_plain: Bool
+    ) -> tuple[list[Routed | None], dict[str, int]]:
+        refused: dict[str, int] = {}
+        rows: list[int] = []
+        found: list[int] = []
+        for row, (route, plain) in enumerate(zip(routes.tolist(), is_plain.tolist(), strict=True)):
+            if plain:
+                rows.append(row)
+                found.append(route)
+                continue
+            some = self._examine(messages[row])
+            if isinstance(some, str):
+                refused[some] = refused.get(some, 0) + 1
+                continue
+            for one in some:
+                rows.append(row)
+                found.append(one)
+        row_of, route_of = np.array(rows, dtype=np.int64), np.array(found, dtype=np.int64)
+        stream_of = route_of >> _STREAM_SHIFT
+        result: list[Routed | None] = []
+        for stream in range(len(self._streams)):
+            chosen = stream_of == stream
+            if not chosen.any():
+                result.append(None)
+                continue
+            picked = list(compress(rows, chosen.tolist()))
+            result.append(
+                Routed(
+                    device=route_of[chosen] & ((1 << _STREAM_SHIFT) - 1),
+                    payloads=[messages[row][1] for row in picked],
+                    arrived_at=arrived_at[row_of[chosen]],
+                )
+            )
+        return result, refused
+
+    def _examine(self, message: Message) -> tuple[int, ...] | str:
+        """Return the routes of a message, or the reason why it is refused."""
+        topic, payload, header, _ = message
+        if not payload:
+            return "empty"  # a cleared retained topic (MQTT 3.1.1, 3.3.1.3), or nothing to read anyway
+        routes = self._shared.get(topic)
+        if routes is None:
+            single = self._routes.get(topic)
+            found = (single,) if single is not None else self._admit(topic)
+            if isinstance(found, str):
+                return found
+            routes = found
+        if header & _RETAIN:
+            routes = tuple(route for route in routes if self._is_timed[route >> _STREAM_SHIFT])
+            if not routes:
+                return "retained"
+        return routes
+
+    def _admit(self, topic: bytes) -> tuple[int, ...] | str:
+        try:
+            text = topic.decode()
+        except UnicodeDecodeError:
+            return "bad_topic"
+        routes: list[int] = []
+        reason = "unexpected_topic"
+        for stream, devices in enumerate(self._streams):
+            levels = devices.pattern.match(text)
+            if levels is None:
+                continue
+            device = devices.admit(levels)
+            if isinstance(device, str):
+                reason = device
+            else:
+                routes.append(stream << _STREAM_SHIFT | device)
+        if not routes:
+            return reason
+        if len(routes) == 1:
+            self._routes[topic] = routes[0]
+        else:
+            self._shared[topic] = tuple(routes)
+        return tuple(routes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Readings:
+    """Decoded readings, when each arrived, and what became of the payloads that gave none."""
+
+    batch: Batch
+    arrived_at: Int64
+    rejected: tuple[tuple[int, str], ...]
+    untimed: tuple[tuple[str, int], ...]
+
+
+def decode(routed: Routed, payload_format: Format) -> Readings:
+    """Decode one stream's payloads. A reading without a usable time of its own gets that of its arrival."""
+    decoded = payload_format.decode(routed.payloads)
+    if len(decoded.source) == len(routed.payloads):
+        device, arrived_at = routed.device, routed.arrived_at
+    else:
+        device, arrived_at = routed.device[decoded.source], routed.arrived_at[decoded.source]
+    has_time = decoded.taken_at != NO_TIME
+    taken_at = decoded.taken_at if has_time.all() else np.where(has_time, decoded.taken_at, arrived_at)
+    return Readings(
+        batch=Batch(device=device, taken_at=taken_at, values=decoded.values),
+        arrived_at=arrived_at,
+        rejected=decoded.rejected,
+        untimed=decoded.untimed,
+    )

@@ -1,0 +1,62 @@
+"""What the log says about the figures: once in a while all of them, and losses summed per interval. Pure."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
+
+_LOSSES = (
+    ("messages_refused", "refused"),
+    ("payloads_rejected", "rejected"),
+    ("readings_dropped", "dropped"),
+    ("windows_unscored", "unscored"),
+    ("times_replaced", "untimed"),
+    ("inputs_saturated", "saturated"),
+)
+
+
+class FigureReport:
+    """Turns snapshots into log lines. Owned by the main thread.
+
+    The first loss of each kind and reason is told at once; what comes after is summed and told once per interval.
+    """
+
+    def __init__(self, *, interval_s: float, now_s: float) -> None:
+        self._interval_s = interval_s
+        self._due_s = now_s + interval_s
+        self._told: dict[tuple[str, str], int] = {}
+
+    def lines(
+        self,
+        line: LineFigures,
+        deliveries: Sequence[DeliveryFigures],
+        outbox: OutboxFigures,
+        *,
+        now_s: float,
+        is_last: bool,
+    ) -> Iterator[tuple[int, str, dict[str, object]]]:
+        """Yield ``(level, event, fields)`` of what is due.
+
+        Args:
+            line: The line's latest snapshot.
+            deliveries: One per upstream broker.
+            outbox: What waits.
+            now_s: Monotonic clock.
+            is_last: The process ends: tell everything.
+        """
+        is_due = is_last or now_s >= self._due_s
+        for event, name in _LOSSES:
+            reasons: Mapping[str, int] = getattr(line, name)
+            for reason, count in reasons.items():
+                told = self._told.get((event, reason), 0)
+                if count > told and (told == 0 or is_due):
+                    self._told[event, reason] = count
+                    yield logging.WARNING, event, {"reason": reason, "count": count - told, "total": count}
+        if not is_due:
+            return
+        self._due_s = now_s + self._interval_s
+        fields = dataclasses.asdict(line)
+        fields["deliveries"] = {delivery.broker: dataclasses.asdict(delivery) for delivery in deliveries}
+        fields["outbox"] = dataclasses.asdict(outbox)
+        yield logging.INFO, "figures", fields
