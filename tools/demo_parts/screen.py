@@ -44,12 +44,12 @@ class Screen:
         if seen.state == "raised":
             self._raised.add(seen.device)
             causes = ", ".join(f"{channel} {part:.0%}" for channel, part in seen.causes[:2])
-            numbers = f"score {seen.score:.1f}, threshold {seen.threshold:.1f}"
+            numbers = f"score {seen.score:.3g}, threshold {seen.threshold:.3g}"
             text = f"{at_s:6.1f} s  !! ALERT    {seen.device}  {numbers}"
             self.say(self._paint(_RED, f"{text}: {causes}" if causes else text))
         else:
             self._raised.discard(seen.device)
-            text = f"{at_s:6.1f} s  ok CLEARED  {seen.device}  score {seen.score:.1f}"
+            text = f"{at_s:6.1f} s  ok CLEARED  {seen.device}  score {seen.score:.3g}"
             self.say(self._paint(_GREEN, text))
 
     def draw(self, *, at_s: float) -> None:
@@ -62,7 +62,7 @@ class Screen:
         elif (now := time.monotonic()) >= self._next_line_at:
             self._next_line_at = now + 1.0
             scores = "  ".join(
-                f"{device} {'-' if seen is None else format(seen.score, '.2f')}"
+                f"{device} {'-' if seen is None else format(seen.score, '.3g')}"
                 f"{'!' if device in self._raised else ''}"
                 for device, seen in self._latest.items()
             )
@@ -74,7 +74,7 @@ class Screen:
         filled = min(_WIDTH, round(seen.score / seen.threshold * _WIDTH / 2))
         bar = ("█" * filled).ljust(_WIDTH, "·")
         bar = f"{bar[: _WIDTH // 2]}│{bar[_WIDTH // 2 :]}"
-        text = f"  {device}  {bar}  {seen.score:8.2f}"
+        text = f"  {device}  {bar}  {seen.score:8.3g}"
         if device in self._raised:
             return self._paint(_RED, f"{text}  ALERT")
         return text
