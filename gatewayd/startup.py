@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from gatewayd.config.parse import Loaded, load_config
+from gatewayd.config.parse import Examined, Loaded, examine
 from gatewayd.config.secret import Secret, read_secret
 from gatewayd.config.settings import Settings, TlsSettings
 from gatewayd.errors import ConfigError, ModelError, Problem, StartupError
@@ -47,16 +47,19 @@ def prepare(path: Path) -> Prepared:
     """Read the configuration and all that it names.
 
     Raises:
-        ConfigError: With every problem of the file; if it has none, of passwords, TLS files and bundles.
+        ConfigError: With every problem of the file, of passwords, TLS files and bundles, in file order.
     """
-    loaded = load_config(path)
-    problems: list[Problem] = []
+    examined = examine(path)
+    loaded = examined.loaded
+    if loaded is None:
+        raise ConfigError(list(examined.problems))
+    problems = list(examined.problems)
     warnings: list[str] = []
     secrets = _read_secrets(loaded, problems, warnings)
     for name, broker in loaded.settings.brokers.items():
         if broker.tls is not None:
             _check_tls(loaded, name, broker.tls, problems, warnings)
-    bundles = _load_bundles(loaded, problems)
+    bundles = _load_bundles(examined, loaded, problems)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
     return Prepared(loaded=loaded, bundles=bundles, secrets=secrets, warnings=tuple(warnings))
@@ -76,7 +79,8 @@ def _read_secrets(loaded: Loaded, problems: list[Problem], warnings: list[str]) 
                 warnings.append(str(warning))
         except (StartupError, OSError) as error:
             reason = str(error) if isinstance(error, StartupError) else "cannot be read"
-            problems.append(loaded.problem(loc, f"{reason}; relative paths begin at {loaded.base}"))
+            where = f"; relative paths begin at {loaded.base}" if reason == "no such file" else ""
+            problems.append(loaded.problem(loc, f"{reason}{where}"))
     return secrets
 
 
@@ -136,15 +140,21 @@ def _chain_reason(error: Exception) -> str:
     return "cert_file and key_file hold no certificate with its key in PEM form"
 
 
-def _load_bundles(loaded: Loaded, problems: list[Problem]) -> dict[str, Bundle]:
+def _load_bundles(examined: Examined, loaded: Loaded, problems: list[Problem]) -> dict[str, Bundle]:
     bundles: dict[str, Bundle] = {}
     for name, stream in loaded.settings.streams.items():
         at = ("streams", name)
+        if examined.is_wrong((*at, "model")):
+            continue
         try:
             bundle = load_bundle(loaded.resolve(stream.model))
         except ModelError as error:
             problems += [loaded.problem((*at, "model"), line) for line in str(error).splitlines()]
             continue
         bundles[name] = bundle
-        problems += [loaded.problem(at + loc, message) for loc, message in fit_problems(stream, bundle.spec)]
+        problems += [
+            loaded.problem(at + loc, message)
+            for loc, message in fit_problems(stream, bundle.spec)
+            if not examined.is_wrong(at + loc)
+        ]
     return bundles

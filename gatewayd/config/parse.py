@@ -70,28 +70,58 @@ class Loaded:
         return self.base / path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What a file is, right or wrong.
+
+    Attributes:
+        loaded: With harmless stand-ins for wrong values; None where nothing can be made of the file.
+        problems: In file order; empty if the file is right.
+        wrong: Paths of the options whose values are stand-ins.
+    """
+
+    loaded: Loaded | None
+    problems: tuple[Problem, ...]
+    wrong: frozenset[Loc]
+
+    def is_wrong(self, loc: Loc) -> bool:
+        """Tell whether an option's value is a stand-in, wholly or in part."""
+        return any(loc[: len(wrong)] == wrong[: len(loc)] for wrong in self.wrong)
+
+
 def load_config(path: Path) -> Loaded:
     """Read a configuration file.
 
     Raises:
         ConfigError: With every problem that the file alone can show, in file order.
     """
+    examined = examine(path)
+    if examined.problems or examined.loaded is None:
+        raise ConfigError(list(examined.problems))
+    return examined.loaded
+
+
+def examine(path: Path) -> Examined:
+    """Read a configuration file as far as it can be read, for those who look for further problems.
+
+    Raises:
+        ConfigError: The file itself cannot be read.
+    """
     document = read_document(_read(path))
     settings, faults = read_settings(document, Settings)
+    loaded = None
     if settings is not None and document.root is not None:
-        wrong = faults.wrong
+        loaded = Loaded(settings=settings, path=path, base=path.absolute().parent, root=document.root)
         faults.found += [
-            Fault(place_of(document.root, finding.loc), f"{'.'.join(finding.loc)}: {finding.message}")
+            Fault(place_of(document.root, finding.loc), f"{_path(finding.loc)}: {finding.message}")
             for finding in find_problems(settings)
-            if not any(read[: len(loc)] == loc for read in finding.reads for loc in wrong)
+            if not any(read[: len(loc)] == loc for read in finding.reads for loc in faults.wrong)
         ]
-    problems = [
+    problems = tuple(
         Problem(path=str(path), line=fault.place.line, column=fault.place.column, message=fault.message)
         for fault in sorted(dict.fromkeys(faults.found), key=lambda fault: fault.place)
-    ]
-    if problems or settings is None or document.root is None:
-        raise ConfigError(problems)
-    return Loaded(settings=settings, path=path, base=path.absolute().parent, root=document.root)
+    )
+    return Examined(loaded=loaded, problems=problems, wrong=frozenset(faults.wrong))
 
 
 def _read(path: Path) -> bytes:
