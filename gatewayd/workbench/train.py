@@ -19,8 +19,9 @@ from gatewayd.domain.model import ModelSpec
 from gatewayd.errors import ConfigError, Problem
 from gatewayd.model.bundle import Golden, write_bundle
 from gatewayd.model.interpreter import Interpreter
+from gatewayd.pipeline.normalise import z_scores
 from gatewayd.pipeline.quantise import quantise
-from gatewayd.workbench.evaluate import Scored, score_windows, z_scores
+from gatewayd.workbench.evaluate import Scored, score_windows
 from gatewayd.workbench.fit import Fitted, Job, Recipe, fit
 from gatewayd.workbench.metrics import Counts, count
 from gatewayd.workbench.table import Table
@@ -165,7 +166,7 @@ def train(tables: Sequence[Table], options: TrainOptions, out: Path) -> Report:
         seed=options.seed,
     )
     labels = np.concatenate([_labels_of(part, part.fitted(options.train_every)) for part in parts])
-    result = fit(job, z_scores(fitted_on, spec), labels)
+    result = fit(job, z_scores(fitted_on, spec.mean, spec.std), labels)
     counts, saturated = {}, 0.0
     models = {"float32": Interpreter(result.float32), "int8": Interpreter(result.int8)}
     specs = {name: _with_threshold(model, spec, held_out, options) for name, model in models.items()}
@@ -303,7 +304,7 @@ def _labels_of(part: _Part, windows: Windows) -> Int64:
 
 def _golden(model: Interpreter, spec: ModelSpec, windows: Float64) -> Golden:
     chosen = windows[np.linspace(0, len(windows) - 1, min(_GOLDEN, len(windows)), dtype=int)]
-    raw, _ = quantise(z_scores(chosen, spec), model.input)
+    raw, _ = quantise(z_scores(chosen, spec.mean, spec.std), model.input)
     outputs = model.invoke(raw.reshape(len(raw), *model.input.shape))
     return Golden(windows=chosen, outputs=outputs, runtime=model.runtime)
 
