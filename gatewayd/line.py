@@ -5,6 +5,7 @@ socket. What one turn received becomes one run of the flow; its publications go 
 only then are the messages acknowledged to the broker, in one write.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -143,6 +144,7 @@ class Line:
                 self._source.poll(_IDLE_S, self._wake_fd)
                 self._take(linger_s=self._linger_s)
                 if self._next:
+                    self._empty_wake()
                     self._change(self._next.popleft())
                 if self._held:
                     self._commit([])
@@ -247,6 +249,10 @@ class Line:
             if alert.cleared_at is None
             else round((alert.cleared_at - alert.raised_at) / _NS, 3),
         )
+
+    def _empty_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
 
     def _wake(self) -> None:
         with self._fd_lock:
