@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal
 
@@ -162,6 +163,7 @@ def instant(nanoseconds: int) -> str:
     return f"{text}.{digits[:6]}Z" if digits.endswith("000") else f"{text}.{digits}Z"
 
 
+@lru_cache(maxsize=4096)  # many windows end within the same second
 def _whole_seconds(seconds: int) -> str:
     # Civil date from days since the epoch: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
     # datetime would do it too, at three times the cost, and this runs for every prediction.
