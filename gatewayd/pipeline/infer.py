@@ -1,7 +1,7 @@
 """Windows → model output, through the one-method ``Model`` protocol.
 
-All windows of a batch go through one call. Where the runtime fails on it, each window is tried alone, so that a
-failure costs the window that causes it and no other.
+All windows of a batch go through one call. Where the runtime fails on it, each window is tried alone, so that
+a failure costs the window that causes it and no other.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class Model(Protocol):
             inputs: Shape ``(n, *input.shape)``, n >= 1, of the input's dtype.
 
         Returns:
-            Shape ``(n, *output.shape)``: the caller's own, no later call changes it. A window's output depends
-            on that window alone.
+            Shape ``(n, *output.shape)``: the caller's own, no later call changes it. A window's output
+            depends on that window alone.
 
         Raises:
             RejectedInputError: ``model_failed``: the runtime gave up.
@@ -50,8 +50,8 @@ class Inference:
     """What a model made of windows.
 
     Attributes:
-        outputs: Shape ``(n, *output.shape)``, real values; NaN throughout where the model failed. A model may give
-            NaN by itself, too.
+        outputs: Shape ``(n, *output.shape)``, real values; NaN throughout where the model failed. A model may
+            give NaN by itself, too.
         is_failed: Shape ``(n,)``, where the runtime gave up.
         saturated: Shape ``(channels,)``, input values outside the model's range.
     """

@@ -1,7 +1,7 @@
 """Real values ↔ what lies in a model's tensor: ``real = scale * (raw - zero_point)``.
 
-Rounds half to even and saturates, never wraps. A saturated value is counted: much of it means that the model was not
-calibrated for this sensor. docs/numerics.md, "Quantisation", gives the reasons.
+Rounds half to even and saturates, never wraps. A saturated value is counted: much of it means that the model
+was not calibrated for this sensor. docs/numerics.md, "Quantisation", gives the reasons.
 """
 
 from typing import cast
@@ -23,8 +23,9 @@ def quantise(values: Float32 | Float64, spec: TensorSpec) -> tuple[Raw, Int64]:
         spec: The tensor; its shape is not looked at.
 
     Returns:
-        The raw values, a new array of the same shape; and shape ``(channels,)``, how many of each channel lay more
-        than half a step outside the tensor's range. A float32 tensor takes the values as they are; none saturates.
+        The raw values, a new array of the same shape; and shape ``(channels,)``, how many of each channel lay
+        more than half a step outside the tensor's range. A float32 tensor takes the values as they are; none
+        saturates.
 
     Raises:
         ValueError: A value is NaN: no raw value says "absent".
