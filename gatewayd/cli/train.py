@@ -58,7 +58,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str) -> t
 @click.option("--ignore", default="", callback=_names, help="Columns to leave out, joined by commas.")
 @click.option(
     "--recipe",
-    type=click.Choice(["autoencoder-dense", "autoencoder-conv", "classifier-dense"]),
+    type=click.Choice(["autoencoder-linear", "autoencoder-dense", "autoencoder-conv", "classifier-dense"]),
     default=_DEFAULTS.recipe,
     show_default=True,
     help="Which network.",
@@ -228,5 +228,5 @@ def _table(report: Report, out: Path) -> str:
             for name, counts in report.counts.items()
         ]
     else:
-        lines.append("no labels: nothing to compare with")
+        lines.append("nothing measured: no labels, or no row after the training rows")
     return "\n".join(lines)

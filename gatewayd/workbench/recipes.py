@@ -5,11 +5,39 @@ No recurrent layer (a fused LSTM cannot be resized to a batch), no reshape over 
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from gatewayd.domain.arrays import Float32
 
 _layers = tf.keras.layers
 # Keras has no types for models and layers; they end in this module and fit.py
 KerasModel = Any
+
+
+def autoencoder_linear(length: int, channels: int) -> KerasModel:
+    """Build flat window → one code value per channel → flat window, without an activation."""
+    given = _layers.Input((length * channels,))
+    return tf.keras.Model(given, _layers.Dense(length * channels)(_layers.Dense(channels)(given)))
+
+
+def solve_linear(model: KerasModel, windows: Float32) -> None:
+    """Set a linear autoencoder's weights to the optimum: the principal components of its windows.
+
+    Args:
+        model: From ``autoencoder_linear``.
+        windows: Shape ``(k, length * channels)``, z-scores, k at least the number of channels.
+
+    Reference:
+        Baldi & Hornik, Neural networks and principal component analysis, 1989: the squared error of a linear
+        autoencoder has no minimum but this one.
+    """
+    flat = windows.astype(np.float64)
+    mean = flat.mean(axis=0)
+    _, _, components = np.linalg.svd(flat - mean, full_matrices=False)
+    code = components[: model.layers[1].units]
+    model.layers[1].set_weights([code.T, -mean @ code.T])
+    model.layers[2].set_weights([code, mean])
 
 
 def autoencoder_dense(length: int, channels: int) -> KerasModel:
@@ -41,11 +69,14 @@ def _conv(given: KerasModel, filters: int, *, dilation: int) -> KerasModel:
 
 
 def classifier_dense(length: int, channels: int, classes: int) -> KerasModel:
-    """Build flat window → 32 → 16 → one logit per class; the daemon applies the softmax, in full precision."""
+    """Build flat window → 16 → one logit per class; the daemon applies the softmax, in full precision.
+
+    Small and held back (L2): recordings are long but of few days, and a larger network learns the days.
+    """
+    held_back = tf.keras.regularizers.L2(1e-2)
     given = _layers.Input((length * channels,))
-    hidden = _layers.Dense(32, activation="relu")(given)
-    hidden = _layers.Dense(16, activation="relu")(hidden)
-    return tf.keras.Model(given, _layers.Dense(classes)(hidden))
+    hidden = _layers.Dense(16, activation="relu", kernel_regularizer=held_back)(given)
+    return tf.keras.Model(given, _layers.Dense(classes, kernel_regularizer=held_back)(hidden))
 
 
 def build(recipe: str, *, length: int, channels: int, classes: int) -> KerasModel:
@@ -54,7 +85,11 @@ def build(recipe: str, *, length: int, channels: int, classes: int) -> KerasMode
         model = classifier_dense(length, channels, classes)
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     else:
-        make = {"autoencoder-dense": autoencoder_dense, "autoencoder-conv": autoencoder_conv}[recipe]
+        make = {
+            "autoencoder-linear": autoencoder_linear,
+            "autoencoder-dense": autoencoder_dense,
+            "autoencoder-conv": autoencoder_conv,
+        }[recipe]
         model, loss = make(length, channels), tf.keras.losses.MeanSquaredError()
     model.compile(tf.keras.optimizers.Adam(2e-3), loss)
     return model

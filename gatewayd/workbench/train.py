@@ -1,8 +1,9 @@
 """Recordings → a model bundle: split, normalise, fit, quantise, set the threshold, measure.
 
 Rules: statistics and weights come from the first part of the training rows, the threshold from the rest of them
-(held out), the measurement from rows after both. Threshold, golden vectors and measurements come from the daemon's
-runtime, not from TensorFlow. The same tables, options and versions give the same model, byte for byte.
+(held out; a classifier needs none), the measurement from rows after both. Threshold, golden vectors and measurements
+come from the daemon's runtime, not from TensorFlow. The same tables, options and versions give the same model, byte
+for byte.
 """
 
 import platform
@@ -60,7 +61,7 @@ class TrainOptions:
 
     name: str
     version: str = "1.0.0"
-    recipe: Recipe = "autoencoder-dense"
+    recipe: Recipe = "autoencoder-linear"
     length: int = 16
     hop: int = 1
     train_rows: int | None = None
@@ -92,8 +93,8 @@ class Report:
         counts: Row by row over the measured rows, by model (``float32``, ``int8``); empty without labels.
         saturated: Part of the measured input values outside the int8 model's range; 0 without measured rows.
         bytes: Size of the int8 model.
-        epochs: How many ran.
-        loss: Of the last one.
+        epochs: How many ran; 0 where the weights are known in closed form.
+        loss: Over the windows it was fitted on.
     """
 
     spec: ModelSpec
@@ -200,7 +201,8 @@ def _part(table: Table, options: TrainOptions) -> _Part:
     return _Part(
         table=table,
         train_rows=rows,
-        fit_rows=rows - int(rows * options.held_out_fraction),
+        # a probability's threshold is not calibrated: a classifier learns from all training rows
+        fit_rows=rows if options.is_classifier else rows - int(rows * options.held_out_fraction),
         windows=cut(table, length=options.length, hop=1, max_gap_s=options.max_gap_s),
     )
 
@@ -218,14 +220,14 @@ def _check(parts: Sequence[_Part], options: TrainOptions) -> None:
             raise _refused(
                 table, f"has class {table.label.max()}, but only {len(options.labels)} classes have names"
             )
-    for what, count_ in (
-        ("to fit", sum(len(part.fitted(options.train_every)) for part in parts)),
-        ("to set the threshold", sum(len(part.held_out()) for part in parts)),
-    ):
-        if count_ < _LEAST_WINDOWS:
+    enough = {"to fit": sum(len(part.fitted(options.train_every)) for part in parts)}
+    if not options.is_classifier:
+        enough["to set the threshold"] = sum(len(part.held_out()) for part in parts)
+    for what, windows in enough.items():
+        if windows < _LEAST_WINDOWS:
             raise _refused(
                 first,
-                f"too few rows: {count_} windows of {options.length} {what}, at least {_LEAST_WINDOWS} are needed",
+                f"too few rows: {windows} windows of {options.length} {what}, at least {_LEAST_WINDOWS} are needed",
             )
     values = np.concatenate([part.table.values[: part.fit_rows] for part in parts])
     flat = values.std(axis=0) <= _FLAT * np.maximum(1.0, np.abs(values).max(axis=0))

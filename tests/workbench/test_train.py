@@ -1,0 +1,128 @@
+"""From recordings to a bundle: what is refused, what is kept apart, and what comes out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gatewayd.errors import ConfigError
+from gatewayd.model.bundle import load_bundle
+from gatewayd.model.interpreter import open_model
+from gatewayd.workbench import train as train_module
+from gatewayd.workbench.evaluate import score_windows
+from gatewayd.workbench.table import Columns, read_table
+from gatewayd.workbench.train import TrainOptions, train
+from gatewayd.workbench.windows import cut
+from tests.support.recordings import needs_tensorflow, pump_csv
+
+COLUMNS = Columns(time="ts", label="anomaly")
+OPTIONS = TrainOptions(name="pump", length=8, train_rows=500, epochs=8)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    return read_table(pump_csv(tmp_path_factory.mktemp("data") / "pump.csv"), COLUMNS)
+
+
+def changed(table, **changes):
+    return dataclasses.replace(table, **changes)
+
+
+def flat(table):
+    values = table.values.copy()
+    values[:, 2] = 6.25
+    return changed(table, values=values)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (lambda t: [t], {"train_rows": 901}, "pump.csv: has 900 rows, fewer than the 901 to train on"),
+        (
+            lambda t: [t],
+            {"train_rows": 30},
+            "pump.csv: too few rows: 0 windows of 8 to set the threshold, at least 16 are needed",
+        ),
+        (
+            lambda t: [t],
+            {"length": 400},
+            "pump.csv: too few rows: 0 windows of 400 to fit, at least 16 are needed",
+        ),
+        (
+            lambda t: [flat(t)],
+            {},
+            "pump.csv: channel 'pressure' is constant in the training rows: leave it out",
+        ),
+        (
+            lambda t: [t, changed(t, channels=t.channels[::-1], source="b.csv")],
+            {},
+            "b.csv: must have the same channels as pump.csv",
+        ),
+        (
+            lambda t: [changed(t, label=None)],
+            {"recipe": "classifier-dense"},
+            "pump.csv: must have a label column to train a classifier",
+        ),
+        (
+            lambda t: [changed(t, label=t.label * 2)],
+            {"recipe": "classifier-dense"},
+            "pump.csv: has class 2, but only 2 classes have names",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_on_is_one_line_before_anything_is_fitted(
+    monkeypatch, tmp_path, recording, case
+):
+    tables, options, message = case
+    monkeypatch.setattr(train_module, "fit", None)  # calling it would fail the test
+    with pytest.raises(ConfigError) as caught:
+        train(tables(recording), dataclasses.replace(OPTIONS, **options), tmp_path / "out")
+    assert str(caught.value) == message
+    assert not list(tmp_path.iterdir())
+
+
+class TestBundle:
+    """One training of a pump that later fails."""
+
+    pytestmark = needs_tensorflow
+
+    @pytest.fixture(scope="class")
+    def trained(self, tmp_path_factory, recording):
+        out = tmp_path_factory.mktemp("models") / "pump"
+        return out, train([recording], OPTIONS, out)
+
+    def test_the_bundle_loads_and_reproduces_its_golden_vectors(self, trained):
+        bundle = load_bundle(trained[0])
+        assert open_model(bundle).input.shape == (32,)
+        assert bundle.spec.interval_s == pytest.approx(0.2)
+        assert bundle.training["data"][0]["rows"] == 900
+
+    def test_statistics_come_from_the_fitted_rows_alone(self, trained, recording):
+        rows = recording.values[:375]  # 500 less the held-out quarter
+        spec = load_bundle(trained[0]).spec
+        assert spec.mean == pytest.approx(rows.mean(axis=0))
+        assert spec.std == pytest.approx(rows.std(axis=0))
+
+    def test_the_threshold_is_the_greatest_held_out_score_times_the_margin(self, trained, recording):
+        bundle = load_bundle(trained[0])
+        windows = cut(recording, length=8, hop=1)
+        held_out = windows.select((windows.rows[:, 0] >= 375) & (windows.rows[:, -1] < 500))
+        scores = score_windows(open_model(bundle), bundle.spec, held_out.values).scores
+        assert bundle.spec.threshold == pytest.approx(scores.max() * 1.5)
+
+    def test_the_fault_is_found_by_float_and_int8_alike(self, trained):
+        counts = trained[1].counts
+        assert set(counts) == {"float32", "int8"}
+        assert counts["int8"].f1 > 0.8
+        assert abs(counts["int8"].f1 - counts["float32"].f1) < 0.05
+
+    def test_rows_after_the_training_rows_change_nothing_but_the_measurement(
+        self, trained, recording, tmp_path
+    ):
+        values = recording.values.copy()
+        values[500:] *= 2
+        train([changed(recording, values=values)], OPTIONS, tmp_path / "again")
+        first, second = load_bundle(trained[0]), load_bundle(tmp_path / "again")
+        assert second.sha256 == first.sha256
+        assert second.spec.threshold == first.spec.threshold
+        assert np.array_equal(second.golden.outputs, first.golden.outputs)
