@@ -132,11 +132,13 @@ class Deliverer:
                 self._wake_fd = -1
 
     def _is_finished(self) -> bool:
-        """Tell whether it was told to stop, and nothing is left or no time is."""
+        """Tell whether it was told to stop, and nothing is left, or no link or no time to bring it."""
         if self._stop_at is None:
             return False
-        if time.monotonic() >= self._stop_at:
-            return True
+        if time.monotonic() >= self._stop_at or not self._session.is_open:
+            return (
+                True  # what is left stays in the outbox; a link that is down won't come back for the asking
+            )
         self._settle(at_once=True)
         try:
             return not self._acks and not self._outbox.pending(self._broker, after=0, limit=1)

@@ -42,6 +42,9 @@ from gatewayd.runtime.systemd import Notifier
 
 EXIT_OK, EXIT_FAULT, EXIT_STARTUP = 0, 1, 78  # 78: EX_CONFIG of sysexits.h, named in the unit
 _TICK_S = 1.0
+_CLOSING_S = (
+    1.5  # kept back from a worker's time for what it does after its work: closing a link, a last fsync
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +220,7 @@ class Supervisor:
             is_last = position == len(self._stages) - 1
             left_s = max(0.0, deadline_s - time.monotonic())
             for worker in stage:
-                worker.stop(left_s)
+                worker.stop(left_s - min(_CLOSING_S, left_s / 4))
             self._join(stage, until_s=deadline_s if is_last else deadline_s - left_s / 2)
         self._take_faults()  # what died on the way out is still worth its line
         stuck = tuple(name for name, thread in self._threads.items() if thread.is_alive())
