@@ -1,6 +1,8 @@
 """From recordings to a bundle: what is refused, what is kept apart, and what comes out."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from gatewayd.model.bundle import load_bundle
 from gatewayd.model.interpreter import open_model
 from gatewayd.workbench import train as train_module
 from gatewayd.workbench.evaluate import score_windows
+from gatewayd.workbench.metrics import Counts, count
 from gatewayd.workbench.table import Columns, read_table
 from gatewayd.workbench.train import TrainOptions, train
 from gatewayd.workbench.windows import cut
@@ -81,15 +84,16 @@ def test_what_cannot_be_trained_on_is_one_line_before_anything_is_fitted(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, recording):
+    out = tmp_path_factory.mktemp("models") / "pump"
+    return out, train([recording], OPTIONS, out)
+
+
 class TestBundle:
     """One training of a pump that later fails."""
 
     pytestmark = needs_tensorflow
-
-    @pytest.fixture(scope="class")
-    def trained(self, tmp_path_factory, recording):
-        out = tmp_path_factory.mktemp("models") / "pump"
-        return out, train([recording], OPTIONS, out)
 
     def test_the_bundle_loads_and_reproduces_its_golden_vectors(self, trained):
         bundle = load_bundle(trained[0])
@@ -126,3 +130,51 @@ class TestBundle:
         assert second.sha256 == first.sha256
         assert second.spec.threshold == first.spec.threshold
         assert np.array_equal(second.golden.outputs, first.golden.outputs)
+
+
+DATA = Path(os.environ.get("GATEWAYD_EVAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_data = [*needs_tensorflow, pytest.mark.data]
+
+
+class TestRecordedMachines:
+    """Recordings of real rooms and machines, beside the repository."""
+
+    pytestmark = needs_data
+
+    @pytest.mark.skipif(not (DATA / "skab").is_dir(), reason=f"{DATA / 'skab'} is not there")
+    def test_faults_of_a_real_pump_are_found_and_int8_is_as_good_as_float(self, tmp_path):
+        """One file of each group; tools/bench/skab.py measures all 34."""
+        columns = Columns(time="datetime", label="anomaly", ignore=("changepoint",))
+        pooled = {"float32": Counts(), "int8": Counts()}
+        for name in ("valve1/1.csv", "valve2/1.csv", "other/1.csv"):
+            table = read_table(DATA / "skab" / name, columns)
+            report = train([table], TrainOptions(name="skab", train_rows=400), tmp_path / "model")
+            for model, counts in report.counts.items():
+                pooled[model] += counts
+        print({model: counts.figures() for model, counts in pooled.items()})  # noqa: T201  # a measurement
+        assert pooled["int8"].f1 > 0.75
+        assert pooled["int8"].false_alarm_rate < 0.25
+        assert abs(pooled["int8"].f1 - pooled["float32"].f1) < 0.02
+
+    @pytest.mark.skipif(not (DATA / "occupancy").is_dir(), reason=f"{DATA / 'occupancy'} is not there")
+    @pytest.mark.parametrize("name", ["test1_door_closed", "test2_door_open"])
+    def test_a_room_of_other_days_is_classified(self, tmp_path, name):
+        columns = Columns(time="date", label="Occupancy")
+        learned = read_table(DATA / "occupancy" / "train.csv.gz", columns)
+        options = TrainOptions(
+            name="room",
+            recipe="classifier-dense",
+            length=1,
+            train_fraction=1.0,
+            labels=("vacant", "occupied"),
+            alert_on=("occupied",),
+        )
+        train([learned], options, tmp_path / "room")
+        bundle = load_bundle(tmp_path / "room")
+        met = read_table(DATA / "occupancy" / f"{name}.csv.gz", columns)
+        windows = cut(met, length=1, hop=1)
+        scored = score_windows(open_model(bundle), bundle.spec, windows.values)
+        counts = count(met.label[windows.rows[:, -1]] > 0, scored.scores >= bundle.spec.threshold)
+        print(name, counts.figures())  # noqa: T201  # a measurement
+        assert counts.accuracy > 0.97
+        assert np.array_equal(scored.label == 1, scored.scores > 0.5)
