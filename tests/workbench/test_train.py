@@ -151,7 +151,7 @@ class TestRecordedMachines:
             report = train([table], TrainOptions(name="skab", train_rows=400), tmp_path / "model")
             for model, counts in report.counts.items():
                 pooled[model] += counts
-        print({model: counts.figures() for model, counts in pooled.items()})  # noqa: T201  # a measurement
+        print({model: counts.figures() for model, counts in pooled.items()})  # a measurement
         assert pooled["int8"].f1 > 0.75
         assert pooled["int8"].false_alarm_rate < 0.25
         assert abs(pooled["int8"].f1 - pooled["float32"].f1) < 0.02
@@ -175,6 +175,6 @@ class TestRecordedMachines:
         windows = cut(met, length=1, hop=1)
         scored = score_windows(open_model(bundle), bundle.spec, windows.values)
         counts = count(met.label[windows.rows[:, -1]] > 0, scored.scores >= bundle.spec.threshold)
-        print(name, counts.figures())  # noqa: T201  # a measurement
+        print(name, counts.figures())  # a measurement
         assert counts.accuracy > 0.97
         assert np.array_equal(scored.label == 1, scored.scores > 0.5)
