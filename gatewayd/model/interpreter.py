@@ -30,10 +30,12 @@ from gatewayd.model.verify import check_golden
 Runtime = Literal["auto", "tflite-runtime", "ai-edge-litert"]
 # in the order in which `auto` takes them
 _MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
-# A call costs 1.5 µs whatever its batch, so padding to the next of four sizes beats more calls; beyond 64 a
-# window gets hardly cheaper (docs/models.md has the figures), and each size holds the model's activations
-# once more.
+# A call costs 3 µs whatever its batch, so one padded call beats several; beyond 64 a window gets hardly cheaper
+# (docs/models.md has the figures). Each size holds the activations, and with XNNPACK the weights, once more: a large
+# model, whose own work outweighs the call, does with two.
 BATCH_SIZES = (1, 4, 16, 64)
+_LARGE_BYTES = 1 << 20
+_LARGE_BATCH_SIZES = (1, 16)
 _PROBE_SEED = 20
 
 
@@ -85,11 +87,9 @@ class Interpreter:
         self._prepared[1] = single
         self._check_details(single)
         self._prepare_batches(factory, model, threads)
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """The prepared batch sizes; ``(1,)`` where the model cannot be batched."""
-        return tuple(sorted(self._prepared))
+        # The prepared batch sizes, ascending; (1,) where the model cannot be batched.
+        self.batch_sizes: tuple[int, ...] = tuple(self._prepared)
+        self._dtype = np.dtype(self.input.dtype)
 
     def invoke(self, inputs: Raw) -> Raw:
         """Run the model on windows.
@@ -105,25 +105,25 @@ class Interpreter:
             ValueError: Wrong shape or dtype.
         """
         n = len(inputs)
-        if inputs.dtype != self.input.dtype or inputs.shape[1:] != self.input.shape or n == 0:
+        if inputs.dtype != self._dtype or inputs.shape[1:] != self.input.shape or n == 0:
             raise ValueError(
                 f"expected {self.input.dtype} (n, {self.input.shape}), not {inputs.dtype} {inputs.shape}"
             )
-        outputs = cast("Raw", np.empty((n, *self.output.shape), self.output.dtype))
-        done = 0
         with self._lock:
+            if n in self._prepared:
+                return self._prepared[n].run(inputs)
+            done, parts = 0, []
             for size in self._plan(n):
-                took = min(size, n - done)
-                outputs[done : done + took] = self._prepared[size].run(inputs[done : done + took])
-                done += took
-        return outputs
+                parts.append(self._prepared[size].run(inputs[done : done + size]))
+                done += size
+        return cast("Raw", np.concatenate(parts))
 
     def _plan(self, n: int) -> list[int]:
-        """Return the batch sizes that n windows are cut into; the last is padded to at most twice its windows."""
-        sizes, plan = self.batch_sizes, []
+        """Return the batch sizes that n windows are cut into; the last may be a third empty."""
+        plan = []
         while n > 0:
-            fitting = next((size for size in sizes if n <= size <= 2 * n), None)
-            size = fitting or max(size for size in sizes if size <= n)
+            fitting = [size for size in self.batch_sizes if n <= size and 2 * size <= 3 * n]
+            size = fitting[0] if fitting else max(size for size in self.batch_sizes if size <= n)
             plan.append(size)
             n -= size
         return plan
@@ -144,19 +144,23 @@ class Interpreter:
                 raise ModelError(f"{what}: the runtime finds {dtype} {shape}, but the file says {spec}")
 
     def _prepare_batches(self, factory: _Factory, model: bytes, threads: int) -> None:
-        """Add batch sizes as long as the model gives the same bytes in them as one window at a time."""
-        probe = _probe(self.input, max(BATCH_SIZES))
+        """Add batch sizes as long as the model gives the same bytes in them as one window at a time.
+
+        int8 always does; float32 kernels may add up in another order once there are many rows (tflite-runtime's do).
+        """
+        sizes = BATCH_SIZES if len(model) < _LARGE_BYTES else _LARGE_BATCH_SIZES
+        probe = _probe(self.input, max(sizes))
         try:
-            expected = np.concatenate([self._prepared[1].run(probe[i : i + 1]) for i in range(len(probe))])
+            expected = self._prepared[1].run_all(probe)
         except RejectedInputError:
             return
-        for size in BATCH_SIZES[1:]:
+        for size in sizes[1:]:
             try:
                 prepared = _Prepared(factory(model_content=model, num_threads=threads), size, self.input)
-                found = prepared.run(probe[:size])
+                found = prepared.run_all(probe)
             except (RuntimeError, ValueError, RejectedInputError):
                 return
-            if found.shape != expected[:size].shape or found.tobytes() != expected[:size].tobytes():
+            if found.shape != expected.shape or found.tobytes() != expected.tobytes():
                 return
             self._prepared[size] = prepared
 
@@ -176,14 +180,20 @@ class _Prepared:
         self._output = cast("int", self.output_details["index"])
         self._padded = cast("Raw", np.zeros((size, *given.shape), given.dtype))
 
+    def run_all(self, inputs: Raw) -> Raw:
+        """Run any number of windows in batches of this one size."""
+        size = len(self._padded)
+        starts = range(0, len(inputs), size)
+        return cast("Raw", np.concatenate([self.run(inputs[start : start + size]) for start in starts]))
+
     def run(self, inputs: Raw) -> Raw:
         """Run at most ``size`` windows; the rest of the batch is what was there before."""
-        count = len(inputs)
+        count, batch = len(inputs), inputs
         if count < len(self._padded):
             self._padded[:count] = inputs
-            inputs = self._padded
+            batch = self._padded
         try:
-            self._native.set_tensor(self._input, inputs)
+            self._native.set_tensor(self._input, batch)
             self._native.invoke()
             return self._native.get_tensor(self._output)[:count]  # get_tensor copies
         except (RuntimeError, ValueError) as error:

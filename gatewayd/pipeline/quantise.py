@@ -36,12 +36,12 @@ def quantise(values: Float32 | Float64, spec: TensorSpec) -> tuple[Raw, Int64]:
     channels = values.shape[-1]
     if np.isnan(values).any():
         raise ValueError("a NaN cannot be quantised")
-    if spec.dtype == "float32":
-        with np.errstate(over="ignore"):  # beyond float32: infinite
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which saturates
+        if spec.dtype == "float32":
             return values.astype(np.float32), np.zeros(channels, np.int64)
-    low, high = RANGES[spec.dtype]
-    # float64 from here on: a quotient of two float32 can round to a tie that it is not
-    steps = np.divide(values, spec.scale, dtype=np.float64)
+        low, high = RANGES[spec.dtype]
+        # float64 from here on: a quotient of two float32 can round to a tie that it is not
+        steps = np.divide(values, spec.scale, dtype=np.float64)
     np.rint(steps, out=steps)
     steps += spec.zero_point
     is_outside = (steps < low) | (steps > high)
