@@ -36,7 +36,7 @@ from gatewayd.model.manifest import (
 from gatewayd.model.tflite import read_model
 
 MANIFEST_FILE = "bundle.yaml"
-_MAX_MANIFEST_BYTES = 4 << 20
+_MAX_MANIFEST_BYTES = 1 << 20
 _ATTEMPTS = 3
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h

@@ -178,7 +178,10 @@ def parse_manifest(text: bytes) -> Manifest:
 def _complaint(loc: tuple[int | str, ...], kind: str, message: str, found: object) -> str:
     place = ""
     for part in loc:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
+        if isinstance(part, int):
+            place += f"[{part}]"
+        else:
+            place += f".{_legible(part)}" if place else _legible(part)
     if kind == "missing":
         return f"{place}: is missing"
     if kind == "extra_forbidden":
@@ -193,31 +196,45 @@ def _complaint(loc: tuple[int | str, ...], kind: str, message: str, found: objec
     )
 
 
+def _legible(key: str) -> str:
+    """Return a key fit for a message of one line."""
+    return key[:64] if key.isprintable() else ascii(key[:64])
+
+
 def _load(text: bytes) -> dict[str, Value]:
     try:
         decoded = text.decode()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(decoded)):
-            raise ModelError("aliases ('*name') are not allowed")  # a few lines of them can fill the memory
+        _check_events(decoded)
         node = yaml.compose(decoded, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise ModelError(f"is not UTF-8: byte {error.start}") from error
     except yaml.YAMLError as error:
         raise ModelError(f"is not YAML: {' '.join(str(error).split())[:200]}") from error
-    except RecursionError as error:
-        raise ModelError(f"is nested deeper than {_MAX_DEPTH} levels") from error
-    value = _value(node, 0)
+    value = _value(node)
     if not isinstance(value, dict):
         raise ModelError("must be a mapping that begins with 'bundle: 1'")
     return value
 
 
-def _value(node: yaml.Node | None, depth: int) -> Value:
-    if depth > _MAX_DEPTH:
-        raise ModelError(f"is nested deeper than {_MAX_DEPTH} levels")
+def _check_events(text: str) -> None:
+    """Stop early at what costs time or memory out of proportion: aliases, and depth (PyYAML's is quadratic)."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ModelError("aliases ('*name') are not allowed")  # a few lines of them can fill the memory
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise ModelError(f"is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _value(node: yaml.Node | None) -> Value:
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
-        return [_value(item, depth + 1) for item in node.value]
+        return [_value(item) for item in node.value]
     if not isinstance(node, yaml.MappingNode):
         return None
     values: dict[str, Value] = {}
@@ -226,8 +243,8 @@ def _value(node: yaml.Node | None, depth: int) -> Value:
         if not isinstance(key, yaml.ScalarNode):
             raise ModelError(f"{where}: a key must be text")
         if key.value in values:
-            raise ModelError(f"{where}: '{key.value}' occurs twice")
-        values[key.value] = _value(item, depth + 1)
+            raise ModelError(f"{where}: '{_legible(key.value)}' occurs twice")
+        values[key.value] = _value(item)
     return values
 
 
