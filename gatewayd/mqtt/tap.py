@@ -1,8 +1,8 @@
 """PUBLISH frames cut out of a byte stream, and the few frames that we build ourselves. Pure.
 
 A frame is ``first byte · remaining length (1-4 bytes, 7 bits each, low first) · body`` (MQTT 3.1.1, 2.2). What the
-cutter takes out is PUBLISH at QoS 0 and 1 and the PUBACKs of our own publications; every other frame, and everything that
-is malformed, goes on to paho as it came, so that paho decides exactly as it would without us. A frame beyond the
+cutter takes out is PUBLISH at QoS 0 and 1 and the PUBACKs of our own publications; every other frame, and everything
+that is malformed, goes on to paho as it came, so that paho decides exactly as it would without us. A frame beyond the
 size limit is counted and skipped without being kept. ``docs/decisions/0001-tap.md`` says why this exists.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from gatewayd.domain.reading import Message
 
-# Our publications use the upper half of the packet ids, paho's own packets (SUBSCRIBE) count up from 1. Should
-# paho's counter ever reach our half (after 32,767 subscriptions by one process), the two still can't be confused: a SUBACK answers
-# a SUBSCRIBE and a PUBACK a PUBLISH, and subscriptions are made before anything of ours is in flight.
+# Our publications use the upper half of the packet ids, paho's own packets (SUBSCRIBE) count up from 1. Should paho's
+# counter ever reach our half (after 32,767 subscriptions by one process), the two still can't be confused: a SUBACK
+# answers a SUBSCRIBE and a PUBACK a PUBLISH, and the one SUBSCRIBE of a connection is among its first packets.
 FIRST_OWN_ID = 0x8000
 LAST_ID = 0xFFFF
 RECEIPT_SHIFT = 16
@@ -31,8 +31,8 @@ class Cutter:
     of an earlier connection can thus never acknowledge a message of this one.
 
     Attributes:
-        refused: (QoS, packet id) of each frame that was too large, until the owner clears it. A QoS 1 one still has to be
-            acknowledged; a QoS 2 one travels on to paho without its payload, so that the handshake gets done.
+        refused: (QoS, packet id) of each frame that was too large, until the owner clears it. A QoS 1 one still has to
+            be acknowledged; a QoS 2 one travels on to paho without its payload, so that the handshake is done.
     """
 
     def __init__(self, *, connection: int = 0, max_frame_bytes: int = 1024 * 1024) -> None:
@@ -77,7 +77,9 @@ class Cutter:
             self._parts.append(data[begin:])
             self._held = len(data) - begin
 
-    def _cut(self, data: bytes, messages: list[Message], acks: list[int], rest: bytearray) -> int:
+    def _cut(  # noqa: C901, PLR0912  # one loop without calls: a call for each frame would cost a tenth of the whole
+        self, data: bytes, messages: list[Message], acks: list[int], rest: bytearray
+    ) -> int:
         """Cut all complete frames; return where the incomplete one begins. The hottest loop of the program."""
         begin, size, base = 0, len(data), self._base
         append = messages.append

@@ -1,15 +1,18 @@
 """The one funnel of a connection: stands in for paho's socket, lets our frames in between paho's, never inside one.
 
-Receiving: what arrives goes through the cutter; paho reads only what the cutter leaves. Sending: whoever has a frame half
-written goes first, and the other waits. paho hands over each packet whole and retries with the remainder, which tells
-us when it has one half written.
+Receiving: what arrives goes through the cutter; paho reads only what the cutter leaves. Sending: whoever has a frame
+half written goes first, and the other waits. paho hands over each packet whole and retries with the remainder, which
+tells us when it has one half written.
 """
 
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
-from gatewayd.domain.reading import Message
 from gatewayd.mqtt.tap import Cutter
+
+if TYPE_CHECKING:
+    from gatewayd.domain.reading import Message
 
 RECV_BYTES = 256 * 1024
 RECVS_PER_READ = 4  # then others get their turn
@@ -72,7 +75,7 @@ class Wire:
         Raises:
             BlockingIOError: A frame of ours is half written, or the kernel takes no more.
         """
-        if self._ours:
+        if self._ours and not self._theirs:
             raise BlockingIOError
         try:
             sent = self.sock.send(data)

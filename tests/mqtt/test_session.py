@@ -1,0 +1,519 @@
+import os
+import socket
+import subprocess
+import threading
+import time
+
+import orjson
+import pytest
+from paho.mqtt.publish import multiple
+from structlog.testing import capture_logs
+
+from gatewayd.config.secret import Secret
+from gatewayd.config.settings import BrokerSettings
+from gatewayd.domain.verdict import Publication
+from gatewayd.mqtt.session import Session
+from gatewayd.mqtt.tap import encode_publish
+from gatewayd.mqtt.wire import Wire
+from tests.support.stub_broker import CONNACK, StubBroker, suback
+
+PATIENCE_S = 60.0  # a limit that only a hang reaches
+
+
+@pytest.fixture(params=[True, False], ids=["tap", "paho"])
+def tap(request):
+    return request.param
+
+
+@pytest.fixture
+def sessions():
+    made = []
+    yield made
+    for session in made:
+        session.close(0.5)
+
+
+@pytest.fixture
+def open_session(sessions, tap):
+    def make(port, *, client_id="gw", subscriptions=(), options=None, **arguments):
+        broker = {
+            "host": "127.0.0.1",
+            "port": port,
+            "tap": tap,
+            "reconnect_min_s": 0.1,
+            "reconnect_max_s": 1.0,
+        }
+        session = Session(
+            # keep-alives of less than the least that the file allows make for a short test
+            BrokerSettings(**broker).model_copy(update=options or {}),
+            client_id=client_id,
+            gateway="g1",
+            subscriptions=subscriptions,
+            **arguments,
+        )
+        sessions.append(session)
+        return session
+
+    return make
+
+
+def until(condition, *sessions, timeout_s=PATIENCE_S):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, [session.last_error for session in sessions]
+        for session in sessions:
+            session.poll(0.02)
+
+
+def publication(payload, *, topic="t/1", qos=1, retain=False):
+    return Publication(broker="b", kind="prediction", topic=topic, payload=payload, qos=qos, retain=retain)
+
+
+def send(session, items):
+    """Publish all, acknowledged."""
+    todo, done = list(enumerate(items)), []
+
+    def step():
+        del todo[: session.publish(todo)]
+        done.extend(session.take_acknowledged())
+        return len(done) == len(items)
+
+    until(step, session)
+    return done
+
+
+class Collector:
+    """Takes and acknowledges what a session receives."""
+
+    def __init__(self, session):
+        self.session, self.messages = session, []
+
+    def __len__(self):
+        messages = self.session.take_messages()
+        self.session.acknowledge(messages)
+        self.messages += messages
+        return len(self.messages)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_messages_arrive_in_order_at_every_qos(broker, open_session, qos):
+    inward = open_session(broker.port, client_id="in", subscriptions=[("t/#", qos)])
+    until(lambda: inward.is_subscribed, inward)
+    got = Collector(inward)
+    # by paho's own publisher, in a thread: Session publishes at QoS 0 and 1 only
+    sender = threading.Thread(
+        target=multiple,
+        args=([("t/1", b"%d" % i, qos, False) for i in range(100)],),
+        kwargs={"hostname": "127.0.0.1", "port": broker.port},
+    )
+    sender.start()
+    until(lambda: len(got) == 100, inward)
+    sender.join()
+    assert [payload for _, payload, _, _ in got.messages] == [b"%d" % i for i in range(100)]
+    assert {topic for topic, *_ in got.messages} == {b"t/1"}
+    assert {header & 6 for _, _, header, _ in got.messages} == {qos << 1}
+    assert all((receipt != 0) == (qos > 0) for *_, receipt in got.messages)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("qos", [0, 1])
+def test_five_thousand_publications_are_all_acknowledged_in_order(broker, open_session, qos):
+    session = open_session(broker.port, subscriptions=[("t/#", 1)])
+    until(lambda: session.is_subscribed, session)
+    items = [publication(b"%d" % i, qos=qos) for i in range(5000)]
+    assert send(session, items) == list(range(5000))
+    got = Collector(session)
+    until(lambda: len(got) == 5000, session)
+    assert [payload for _, payload, _, _ in got.messages] == [item.payload for item in items]
+
+
+@pytest.mark.broker
+def test_no_more_than_max_inflight_is_taken(broker, open_session):
+    session = open_session(broker.port, options={"max_inflight": 5})
+    assert session.publish([(0, publication(b"x"))]) == 0  # not open
+    until(lambda: session.is_open, session)
+    assert session.publish([(i, publication(b"x")) for i in range(9)]) == 5
+    assert session.publish([(9, publication(b"x"))]) == 0
+
+
+@pytest.mark.broker
+def test_case_01_a_restarted_broker_is_subscribed_to_once_for_each_session(broker, open_session):
+    """Three restarts: nothing missing, nothing doubled but by the broker, one SUBSCRIBE each."""
+    session = open_session(broker.port, subscriptions=[("plant/+/temp", 1)])
+    got = Collector(session)
+    for round_ in range(4):
+        until(lambda wanted=round_ + 1: session.is_subscribed and session.connection == wanted, session)
+        send(session, [publication(b"%d" % round_, topic="plant/line1/temp")])
+        until(lambda wanted=round_ + 1: len(got) == wanted, session)
+        if round_ < 3:
+            broker.restart()
+            until(lambda: not session.is_open, session)
+    assert [payload for _, payload, _, _ in got.messages] == [b"0", b"1", b"2", b"3"]
+    assert session.reconnects == 3
+    assert broker.log_text().count("Received SUBSCRIBE from gw") == 4
+
+
+@pytest.mark.broker
+def test_birth_will_and_offline_share_one_retained_topic(broker, open_session):
+    watcher = open_session(broker.port, client_id="watcher", subscriptions=[("gatewayd/+/status", 1)])
+    until(lambda: watcher.is_subscribed, watcher)
+    got = Collector(watcher)
+
+    def said():
+        len(got)
+        return [orjson.loads(payload)["status"] for _, payload, _, _ in got.messages]
+
+    first = open_session(broker.port, client_id="a", status_topic="gatewayd/{gateway}/status")
+    until(lambda: said() == ["online"], watcher, first)
+    first._link.close("cable cut")  # without DISCONNECT: the will
+    until(lambda: said()[:2] == ["online", "offline"], watcher)
+    until(lambda: said() == ["online", "offline", "online"], watcher, first)
+    first.close(5)
+    until(lambda: said() == ["online", "offline", "online", "offline"], watcher)
+    late = open_session(broker.port, client_id="late", subscriptions=[("gatewayd/+/status", 1)])
+    after = Collector(late)
+    until(lambda: len(after) == 1, late)
+    topic, payload, header, _ = after.messages[0]
+    assert (topic, orjson.loads(payload)) == (b"gatewayd/g1/status", {"status": "offline", "gateway": "g1"})
+    assert header & 1  # retained
+
+
+@pytest.mark.broker
+def test_a_wrong_password_is_refused_with_its_reason_logged_once_and_never_shown(
+    make_broker, open_session, tmp_path
+):
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "gw", "right"], check=True)
+    passwords.chmod(0o644)
+    broker = make_broker(options=(f"password_file {passwords}",), anonymous=False)
+    with capture_logs() as logs:
+        wrong = open_session(broker.port, options={"username": "gw"}, password=Secret("wr0ng-s3cret"))
+        until(lambda: wrong._failures >= 3, wrong)
+    refusals = [entry for entry in logs if entry["event"] == "link_refused"]
+    assert len(refusals) == 1
+    assert "authori" in refusals[0]["reason"].lower()
+    assert "wr0ng-s3cret" not in str(logs)
+    assert not wrong.is_open
+    assert wrong.last_error == refusals[0]["reason"]
+    right = open_session(broker.port, client_id="r", options={"username": "gw"}, password=Secret("right"))
+    until(lambda: right.is_open, right)
+
+
+@pytest.mark.broker
+def test_a_second_client_with_the_same_id_does_not_cause_a_tight_loop(broker, open_session):
+    """case-02 in small: each CONNACK says success, and the delay grows all the same; one event names the id."""
+    with capture_logs() as logs:
+        first = open_session(broker.port, client_id="gw-7", options={"reconnect_max_s": 60.0})
+        second = open_session(broker.port, client_id="gw-7")
+        until(lambda: first._failures >= 4, first, second)
+    assert first._retry_at > 0
+    told = [entry for entry in logs if entry["event"] == "session_taken_over"]
+    assert 1 <= len(told) <= 2  # each of the two says it once
+    assert {entry["client_id"] for entry in told} == {"gw-7"}
+
+
+@pytest.mark.broker
+def test_a_frozen_broker_is_noticed_within_two_keepalives_even_while_publishing(broker, open_session):
+    session = open_session(broker.port, options={"keepalive_s": 2, "max_inflight": 1000})
+    until(lambda: session.is_open, session)
+    send(session, [publication(b"x")])
+    broker.freeze()
+    began = time.monotonic()
+
+    def is_lost():
+        session.publish([(1, publication(b"y", qos=0))])  # sending is no sign of life
+        return not session.is_open
+
+    until(is_lost, session)
+    took_s = time.monotonic() - began
+    broker.thaw()
+    assert took_s < 4 + 1.5  # 2 x keepalive, and a slow machine
+    until(lambda: session.is_open, session)
+
+
+@pytest.mark.broker
+def test_a_quiet_link_is_kept_alive(broker, open_session):
+    session = open_session(broker.port, options={"keepalive_s": 1})
+    until(lambda: session.is_open, session)
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        session.poll(0.2)
+    assert session.connection == 1
+    assert session.is_open
+
+
+@pytest.mark.broker
+def test_frames_stay_whole_under_backpressure(broker, open_session):
+    """Megabytes through a tiny send buffer with a broker that stops and goes, pings in between."""
+    session = open_session(broker.port, options={"keepalive_s": 2}, subscriptions=[("t/#", 0)])
+    until(lambda: session.is_subscribed, session)
+    sock = session._link._client.socket()
+    real = sock.sock if isinstance(sock, Wire) else sock
+    real.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    items = [publication(bytes([i]) * 100_000, topic="u/1") for i in range(60)]
+    stop = threading.Event()
+
+    def stutter():
+        while not stop.wait(0.05):
+            broker.freeze()
+            stop.wait(0.1)
+            broker.thaw()
+
+    thread = threading.Thread(target=stutter)
+    thread.start()
+    try:
+        assert send(session, items) == list(range(60))
+    finally:
+        stop.set()
+        thread.join()
+    assert session.connection == 1  # a broken frame would have ended the connection
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A CA, a server certificate for 127.0.0.1, one for another name, and a CA that nobody asked for."""
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    for ca in ("ca", "other-ca"):
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={ca}",
+                "-keyout", f"{ca}.key", "-out", f"{ca}.pem")  # fmt: skip
+    for name, alternative in (
+        ("server", "IP:127.0.0.1"),
+        ("stranger", "DNS:elsewhere.example"),
+        ("client", "DNS:c"),
+    ):
+        (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}\n")
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")  # fmt: skip
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    return folder
+
+
+def tls_options(authority, name, *more):
+    return (
+        f"cafile {authority / 'ca.pem'}",
+        f"certfile {authority / name}.pem",
+        f"keyfile {authority / name}.key",
+        *more,
+    )
+
+
+def with_tls(**tls):
+    return {"tls": BrokerSettings(host="x", tls={key: str(value) for key, value in tls.items()}).tls}
+
+
+@pytest.mark.broker
+def test_tls_with_a_client_certificate_carries_megabytes(make_broker, open_session, authority):
+    broker = make_broker(options=tls_options(authority, "server", "require_certificate true"))
+    session = open_session(
+        broker.port,
+        options=with_tls(
+            ca_file=authority / "ca.pem",
+            cert_file=authority / "client.pem",
+            key_file=authority / "client.key",
+        ),
+        subscriptions=[("t/#", 1)],
+    )
+    until(lambda: session.is_subscribed, session)
+    items = [publication(bytes([i]) * 200_000) for i in range(20)]
+    assert send(session, items) == list(range(20))
+    got = Collector(session)
+    until(lambda: len(got) == 20, session)
+    assert [payload for _, payload, _, _ in got.messages] == [item.payload for item in items]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    ("server", "ca"), [("stranger", "ca.pem"), ("server", "other-ca.pem"), ("server", None)]
+)
+def test_a_certificate_of_another_name_or_authority_is_refused(
+    make_broker, open_session, authority, server, ca
+):
+    broker = make_broker(options=tls_options(authority, server))
+    session = open_session(broker.port, options=with_tls(**({"ca_file": authority / ca} if ca else {})))
+    until(lambda: session._failures >= 2, session)
+    assert not session.is_open
+    assert "certificate verify failed" in session.last_error.lower()
+
+
+@pytest.mark.broker
+def test_an_authorities_file_that_becomes_empty_refuses_the_next_connection(
+    make_broker, open_session, authority, tmp_path
+):
+    """It fails closed on every attempt, and opens again once the file is back."""
+    broker = make_broker(options=tls_options(authority, "server"))
+    mine = tmp_path / "mine.pem"
+    good = (authority / "ca.pem").read_text()
+    mine.write_text(good)
+    session = open_session(broker.port, options=with_tls(ca_file=mine))
+    until(lambda: session.is_open, session)
+    mine.write_text("")
+    broker.restart()
+    until(lambda: session._failures >= 3, session)
+    assert not session.is_open
+    assert str(mine) in session.last_error
+    mine.write_text(good)
+    until(lambda: session.is_open, session)
+
+
+@pytest.mark.broker
+def test_skipping_verification_is_said_at_every_start(make_broker, open_session, authority):
+    broker = make_broker(options=tls_options(authority, "stranger"))
+    with capture_logs() as logs:
+        tls = BrokerSettings(host="x", tls={"insecure_skip_verify": True}).tls
+        session = open_session(broker.port, options={"tls": tls})
+    assert [entry["log_level"] for entry in logs if entry["event"] == "certificate_not_verified"] == [
+        "warning"
+    ]
+    until(lambda: session.is_open, session)
+
+
+# What no real broker does.
+
+
+@pytest.fixture
+def stub():
+    broker = StubBroker()
+    yield broker
+    broker.close()
+
+
+def greet(stub, session, *, code=1):
+    """Accept, answer CONNECT and SUBSCRIBE."""
+    until(stub.accept, session)
+    heard = []
+
+    def heard_first(kind):
+        heard.extend(stub.frames())
+        return [frame for frame in heard if frame[0] >> 4 == kind]
+
+    until(lambda: heard_first(1), session)
+    stub.say(CONNACK)
+    until(lambda: heard_first(8), session)
+    subscribe = heard_first(8)[0]
+    stub.say(suback(int.from_bytes(subscribe[2:4], "big"), code))
+    return heard
+
+
+def test_case_03_a_topic_that_is_not_utf8_does_not_stop_reception(stub, open_session):
+    """Part a, byte for byte: both messages come, the first with its raw topic."""
+    session = open_session(stub.port, subscriptions=[("s/#", 0)])
+    greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+    stub.say(bytes.fromhex("300c0006732ffffe2f7432312e35"))
+    stub.say(bytes.fromhex("300b0005732f312f7432312e36"))
+    got = Collector(session)
+    until(lambda: len(got) == 2, session)
+    assert [(topic, payload) for topic, payload, *_ in got.messages] == [
+        (b"s/\xff\xfe/t", b"21.5"),
+        (b"s/1/t", b"21.6"),
+    ]
+    assert session.connection == 1
+
+
+def test_a_refused_subscription_is_told(stub, open_session):
+    with capture_logs() as logs:
+        session = open_session(stub.port, subscriptions=[("s/#", 0)])
+        greet(stub, session, code=0x80)
+        until(lambda: session.last_error is not None, session)
+    assert not session.is_subscribed
+    assert session.is_open
+    assert session.last_error == "subscription refused: s/#"
+    assert [entry["event"] for entry in logs].count("subscription_refused") == 1
+
+
+def test_a_message_of_an_earlier_connection_acknowledges_nothing(stub, open_session):
+    """The same packet id in both connections: only the new one's message is acknowledged."""
+    session = open_session(stub.port, subscriptions=[("s/#", 1)])
+    greet(stub, session)
+    message = encode_publish(b"s/1", b"x", qos=1, retain=False, packet_id=5)
+    until(lambda: session.is_subscribed, session)
+    stub.say(message)
+    old = []
+    until(lambda: old.extend(session.take_messages()) or old, session)
+    stub.drop()
+    until(lambda: not session.is_open, session)
+    greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+    stub.say(message)
+    new = []
+    until(lambda: new.extend(session.take_messages()) or new, session)
+    session.acknowledge(old)
+    session.acknowledge(new)
+    heard = []
+    until(lambda: heard.extend(stub.frames()) or heard, session)
+    session.poll(0.05)
+    assert heard + stub.frames() == [bytes.fromhex("40020005")]
+
+
+def test_publications_in_flight_are_forgotten_with_their_connection(stub, open_session):
+    """Sent once, not acknowledged, link lost: the next connection carries nothing but what is published again."""
+    session = open_session(stub.port, subscriptions=[("s/#", 1)])
+    greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+    assert session.publish([(1, publication(b"x"))]) == 1
+    stub.drop()
+    until(lambda: not session.is_open, session)
+    heard = greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+    session.poll(0.05)
+    assert not [frame for frame in heard + stub.frames() if frame[0] >> 4 == 3]
+    assert session.take_acknowledged() == []
+
+
+def test_a_giant_message_is_refused_and_acknowledged_and_the_link_lives(stub, open_session):
+    session = open_session(stub.port, subscriptions=[("s/#", 1)], max_frame_bytes=20_000)
+    greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+    stub.say(encode_publish(b"s/1", bytes(30_000), qos=1, retain=False, packet_id=5))
+    stub.say(encode_publish(b"s/1", b"1", qos=0, retain=False, packet_id=0))
+    got = Collector(session)
+    until(lambda: len(got) == 1, session)
+    heard = []
+    until(lambda: heard.extend(stub.frames()) or heard, session)
+    assert heard == [bytes.fromhex("40020005")]
+    assert session.refused == {"too_large": 1}
+    assert session.connection == 1
+
+
+def test_a_malformed_frame_ends_the_connection(stub, open_session):
+    session = open_session(stub.port, subscriptions=[("s/#", 1)])
+    greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+    stub.say(b"\x30\xff\xff\xff\xff\x01")
+    until(lambda: not session.is_open, session)
+    greet(stub, session)
+
+
+def test_a_broker_that_accepts_and_says_nothing_is_given_up(stub, open_session):
+    with capture_logs() as logs:
+        session = open_session(stub.port, options={"connect_timeout_s": 0.5})
+        until(lambda: session.last_error is not None, session)
+    assert session.last_error == "no CONNACK within 0.5 s"
+    assert [entry["event"] for entry in logs] == ["link_failed"]
+
+
+def test_poll_is_woken_and_leaves_the_descriptor_to_its_owner(open_session):
+    """Nobody listens at that port; the wait still ends at once."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        session = open_session(
+            unused.getsockname()[1], options={"reconnect_min_s": 60.0, "reconnect_max_s": 60.0}
+        )
+        session.poll(0.0)
+    assert session.last_error is not None
+    wake = os.eventfd(1, os.EFD_NONBLOCK)
+    try:
+        began = time.monotonic()
+        session.poll(PATIENCE_S, wake)
+        assert time.monotonic() - began < PATIENCE_S / 2
+        assert os.eventfd_read(wake) == 1
+    finally:
+        os.close(wake)
