@@ -19,7 +19,7 @@ class Prediction:
         score: Finite; its meaning is the model's (see ``task``).
         threshold: Where the score starts to matter.
         is_anomalous: ``score >= threshold``.
-        contributions: Per channel, fractions that add up to 1; None where the task has none.
+        contributions: Per channel, fractions that add up to 1, rounded to 4 digits; None where the task has none.
         label: The most probable class; None but for classification.
         probabilities: Per label; None but for classification.
     """

@@ -1,7 +1,7 @@
 """Verdict → topic and payload, in JSON. docs/payloads.md describes every field; docs/schema/ holds the JSON Schemas."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal
@@ -21,15 +21,17 @@ class Device:
     Attributes:
         name: As published.
         levels: The named levels of its topic, ``device`` included where there is one.
+        labels: The named levels other than the device's own.
     """
 
     name: str
     levels: Mapping[str, str]
+    labels: Mapping[str, str] = field(init=False)
 
-    @property
-    def labels(self) -> dict[str, str]:
-        """The named levels other than the device's own."""
-        return {name: level for name, level in self.levels.items() if name != "device"}
+    def __post_init__(self) -> None:
+        """Sort the labels out once, not for every prediction."""
+        labels = {name: level for name, level in self.levels.items() if name != "device"}
+        object.__setattr__(self, "labels", labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class Encoder:
                 "samples": prediction.samples,
             },
             "score": significant(prediction.score),
-            "threshold": significant(prediction.threshold),
+            "threshold": _significant_threshold(prediction.threshold),
             "verdict": "anomalous" if prediction.is_anomalous else "normal",
             "model": self._model,
         }
@@ -110,7 +112,7 @@ class Encoder:
             "score": significant(alert.score),
             "peak_score": significant(alert.peak_score),
             "threshold": significant(alert.threshold),
-            "causes": [{"channel": name, "contribution": round(part, 4)} for name, part in alert.causes],
+            "causes": [{"channel": name, "contribution": part} for name, part in alert.causes],
             "model": self._model,
         }
         return self._publication("alert", alert.device, device, document)
@@ -184,3 +186,8 @@ def _whole_seconds(seconds: int) -> str:
 def significant(value: float) -> float:
     """Round to 7 significant digits, all that a float32 model has to say."""
     return float(f"{value:.7g}")
+
+
+_significant_threshold = lru_cache(maxsize=256)(
+    significant
+)  # a threshold is the same for window after window

@@ -155,7 +155,8 @@ class Flow:
         threshold = stream.decider.threshold
         channels = [channel.name for channel in stream.spec.channels]
         labels = stream.spec.labels
-        contributions = scores.contributions.tolist() if scores.contributions is not None else None
+        # rounded here, all at once: one by one it would cost as much as the model
+        contributions = scores.contributions.round(4).tolist() if scores.contributions is not None else None
         probabilities = scores.probabilities.tolist() if scores.probabilities is not None else None
         columns = zip(
             windows.device.tolist(),
