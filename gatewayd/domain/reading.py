@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from gatewayd.domain.arrays import Float64, Int64
 
-# (topic, payload, first byte of the PUBLISH header, receipt or 0 at QoS 0): a plain tuple, since one is built for every
-# message and a named one costs four times as much. Bit 0 of the header is retain, bits 1-2 the QoS, bit 3 DUP
-# (MQTT 3.1.1, 3.3.1). The receipt is the packet id with the connection above its 16 bits. The topic is the raw bytes of the frame: a broker's UTF-8 is checked once per new topic.
+# (topic, payload, first byte of the PUBLISH header, receipt): a plain tuple, since one is built for every message and
+# a named one costs four times as much. Bit 0 of the header is retain, bits 1-2 the QoS, bit 3 DUP (MQTT 3.1.1,
+# 3.3.1). The receipt is the packet id with the connection above its 16 bits, 0 at QoS 0. The topic is the frame's raw
+# bytes: whether it is UTF-8 is looked at once per new topic.
 Message = tuple[bytes, bytes, int, int]
 
 

@@ -19,7 +19,9 @@ from gatewayd.formats.decoded import NO_TIME, Decoded
 from gatewayd.formats.scalar import number
 from gatewayd.formats.timestamp import Unit, column_ns, float_column_ns
 
-MAX_BYTES = 1_048_576  # a reading is small: a larger object is somebody's mistake, and costs the line its latency
+MAX_BYTES = (
+    1_048_576  # a reading is small: a larger object is somebody's mistake, and costs the line its latency
+)
 
 _ABSENT = object()
 
@@ -66,7 +68,11 @@ class JsonObjectFormat:
             else:
                 taken_at = np.full(len(rows), NO_TIME, dtype=np.int64)
         return Decoded(
-            source=source, taken_at=taken_at, values=values, rejected=tuple(rejected), untimed=tuple(untimed.items())
+            source=source,
+            taken_at=taken_at,
+            values=values,
+            rejected=tuple(rejected),
+            untimed=tuple(untimed.items()),
         )
 
     def _rows(self, payloads: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]]]:

@@ -11,7 +11,9 @@ from gatewayd.errors import RejectedInputError
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _SWITCH = {"on": 1.0, "true": 1.0, "off": 0.0, "false": 0.0}
-_ABSENT = frozenset({"", "nan", "-nan", "null", "none", "unavailable", "unknown", "inf", "-inf", "infinity", "-infinity"})
+_ABSENT = frozenset(
+    {"", "nan", "-nan", "null", "none", "unavailable", "unknown", "inf", "-inf", "infinity", "-infinity"}
+)
 _LONGEST = 400  # characters; float64's longest exact literals are shorter than any sane payload
 
 
