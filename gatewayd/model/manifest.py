@@ -25,6 +25,7 @@ MODEL_FILE = "model.tflite"
 GOLDEN_FILE = "golden.json"
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _MAX_DEPTH = 32
 # Plain YAML values; a mapping's keys are text.
@@ -220,6 +221,8 @@ def _check_events(text: str) -> None:
     """Stop early at what costs time or memory out of proportion: aliases, and depth (PyYAML's is quadratic)."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.ScalarEvent) and _SURROGATE.search(event.value):
+            raise ModelError("has half of a surrogate pair, which is no text")
         if isinstance(event, yaml.AliasEvent):
             raise ModelError("aliases ('*name') are not allowed")  # a few lines of them can fill the memory
         if isinstance(event, yaml.CollectionStartEvent):
@@ -254,7 +257,7 @@ def _scalar(node: yaml.ScalarNode) -> Value:
         return text if node.style is not None or not _FLOAT.fullmatch(text) else float(text)
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
-    if len(text) <= 64:  # noqa: PLR2004  # no quantity is longer; int() of a long text is slow
+    if len(text) <= 40:  # noqa: PLR2004  # no quantity is longer, and a hash of 64 digits is text
         if _INT.fullmatch(text):
             return int(text)
         if _FLOAT.fullmatch(text):
@@ -302,10 +305,7 @@ def render_manifest(
         values["threshold"] = float(spec.threshold)
     values["files"] = {name: entry.model_dump() for name, entry in files.items()}
     values["training"] = _plain(training)
-    try:
-        text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    except yaml.YAMLError as error:
-        raise ModelError(f"training: cannot be written as YAML: {error}") from error
+    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     encoded = text.encode()
     parse_manifest(encoded)
     return encoded
@@ -320,7 +320,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = '"' if _FLOAT.fullmatch(text) or text.lower() in _WORDS or "\n" in text else None
+    style = '"' if _FLOAT.fullmatch(text) or text.lower() in _WORDS or not text.isprintable() else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

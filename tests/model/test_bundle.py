@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,9 @@ from hypothesis import strategies as st
 import gatewayd.model.bundle as module
 from gatewayd.errors import ModelError
 from gatewayd.model.bundle import load_bundle, write_bundle
+from gatewayd.model.interpreter import Interpreter
+from gatewayd.model.manifest import parse_manifest
+from gatewayd.model.verify import check_golden
 from tests.support.models import MODELS, NAMES, ROOT, copy_bundle, golden_bundle, make_golden
 
 SMALL = golden_bundle("classifier_int8")
@@ -351,3 +355,31 @@ def test_a_golden_window_is_a_line(folder):
     assert len(lines) == 2 + 3 + 1  # golden, runtime, three windows, outputs
     write_bundle(folder, spec=SMALL.spec, model=SMALL.model, golden=SMALL.golden, training={})
     assert (folder / "golden.json").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_the_example_in_the_documentation_makes_a_bundle(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1)
+    bundle = golden_bundle("dense_int8")
+    channels = {
+        f"c{index}": ("g", *pair)
+        for index, pair in enumerate(zip(bundle.spec.mean.tolist(), bundle.spec.std.tolist(), strict=True))
+    }
+    code, count = re.subn(r"^channels = .*$", f"channels = {channels}", code, flags=re.MULTILINE)
+    assert count == 1
+    (tmp_path / "models").mkdir()
+    (tmp_path / "pump.tflite").write_bytes(bundle.model)
+    np.save(tmp_path / "windows.npy", bundle.golden.windows)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    made = load_bundle(tmp_path / "models" / "pump")
+    check_golden(made, Interpreter(made.model))
+    assert made.golden.windows.tolist() == bundle.golden.windows.tolist()
+
+
+def test_the_format_in_the_documentation_is_the_format():
+    """The page's bundle.yaml passes the parser once its shortened hashes are whole."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    text = re.search(r"```yaml\n(.*?)```", page, re.DOTALL).group(1)
+    spec = parse_manifest(re.sub(r"sha256: \w+…", "sha256: " + "0" * 64, text).encode()).spec()
+    assert (spec.name, spec.length, len(spec.channels), spec.threshold) == ("pump", 32, 2, 2.31)

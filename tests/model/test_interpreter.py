@@ -462,3 +462,21 @@ def test_a_runtime_that_reads_another_tensor_is_refused(monkeypatch):
     )
     with pytest.raises(ModelError, match="input: the runtime finds int8"):
         Interpreter(bundle.model)
+
+
+def test_a_large_model_prepares_fewer_batch_sizes(monkeypatch):
+    monkeypatch.setattr(module, "_LARGE_BYTES", 1000)
+    assert Interpreter(golden_bundle("dense_int8").model).batch_sizes == (1, 16)
+
+
+def test_a_model_that_fails_alone_is_loaded_all_the_same_and_rejects_its_windows(monkeypatch):
+    """What fails on our probe may run on a sensor's values: that is told window by window."""
+    name, factory = module._load_runtime("auto")
+    monkeypatch.setattr(
+        module,
+        "_load_runtime",
+        lambda runtime: (name, lambda **arguments: _Failing(factory(**arguments), "invoke")),
+    )
+    model = Interpreter(golden_bundle("dense_int8").model)
+    assert model.batch_sizes == (1,)
+    assert infer(model, np.zeros((2, 32, 4), np.float32)).is_failed.tolist() == [True, True]

@@ -78,13 +78,13 @@ def as_plain(spec):
 
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**12), 10**12) | numbers | texts | st.just(""),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    st.none() | st.booleans() | st.integers(-(10**12), 10**12) | numbers | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(specs(), st.dictionaries(texts, plain, max_size=4))
+@given(specs(), st.dictionaries(st.text(max_size=20), plain, max_size=4))
 def test_whatever_is_written_is_read_back(spec, training):
     """Each number exactly, each text as text, though it may look like a number, a date or a word of YAML."""
     manifest = parse_manifest(render_manifest(spec, files=FILES, training=training))
@@ -147,6 +147,7 @@ def test_the_example_is_read_as_written():
         ("bundle: 1\n", "", "bundle: is missing"),
         ("name: pump", "name: a/b", "name: a name has 1 to 64 letters, digits"),
         ("version: 1.0.0", "version: 1.0", "version: should be a valid string, not '1.0'"),
+        ("version: 1.0.0", 'version: "a\\tb"', "version: has characters that cannot be printed"),
         ("version: 1.0.0", "version: ''", "version: String should have at least 1 character"),
         (
             "task: reconstruction",
@@ -274,3 +275,9 @@ def test_a_spec_that_breaks_a_rule_is_not_written():
     values = {field.name: getattr(spec, field.name) for field in fields(spec)} | {"std": np.array([1.0, 0.0])}
     with pytest.raises(ModelError, match=r"channels\[1\]\.std: should be greater than 0"):
         render_manifest(ModelSpec(**values), files=FILES, training={})
+
+
+def test_a_text_that_is_not_unicode_is_not_written():
+    spec = parse_manifest(GOOD.encode()).spec()
+    with pytest.raises(ModelError, match="half of a surrogate pair"):
+        render_manifest(spec, files=FILES, training={"by": "\ud800"})

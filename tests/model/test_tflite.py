@@ -111,5 +111,69 @@ def test_a_free_length_is_refused():
         read_model(_patched(struct.pack("<3i", -1, 32, 4), struct.pack("<3i", -1, -1, 4)))
 
 
+class Place:
+    """Walks to a field of the whole model by the numbers of schema.fbs, to damage exactly that one."""
+
+    def __init__(self, position=None):
+        (root,) = struct.unpack_from("<I", WHOLE, 0)
+        self.position = root if position is None else position
+
+    def field(self, number):
+        """Where the field's value, or the reference to it, stands."""
+        vtable = self.position - struct.unpack_from("<i", WHOLE, self.position)[0]
+        (offset,) = struct.unpack_from("<H", WHOLE, vtable + 4 + 2 * number)
+        assert offset
+        return self.position + offset
+
+    def vector(self, number):
+        """Where the length of a vector stands."""
+        return self.field(number) + struct.unpack_from("<I", WHOLE, self.field(number))[0]
+
+    def table(self, number, index=None):
+        """A table, or one of a vector of tables."""
+        at = self.field(number) if index is None else self.vector(number) + 4 + 4 * index
+        return Place(at + struct.unpack_from("<I", WHOLE, at)[0])
+
+
+MODEL = Place()
+GRAPH = MODEL.table(2, 0)
+INPUT = GRAPH.table(0, struct.unpack_from("<i", WHOLE, GRAPH.vector(1) + 4)[0])
+OPERATOR = GRAPH.table(3, 0)
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (MODEL.vector(2), b"\0\0\0\0", "is not a valid model: it has no graph"),
+        (GRAPH.vector(1), b"\0\0\0\0", "must have one input, not 0"),
+        (GRAPH.vector(2), b"\0\0\0\0", "must have one output, not 0"),
+        (INPUT.field(1), b"\x02", "input must be float32, int8, uint8 or int16, not int32"),
+        (INPUT.field(1), b"\x63", "input must be float32, int8, uint8 or int16, not type 99"),
+        (
+            INPUT.vector(0),
+            b"\1\0\0\0",
+            "input must have a batch dimension and at least one more, not shape [1]",
+        ),
+        (
+            INPUT.table(4).vector(2),
+            b"\0\0\0\0",
+            "input is int8 and must have one scale and one zero point, not 0 and 1",
+        ),
+        (GRAPH.vector(1) + 4, b"\x00\x01\0\0", "is not a valid model: cut short or damaged"),
+        (INPUT.field(2), b"\x00\x01\0\0", "is not a valid model: cut short or damaged"),
+        (OPERATOR.vector(1) + 4, b"\xfe\xff\xff\xff", "is not a valid model: cut short or damaged"),
+        (0, b"\xff\xff\xff\xff", "is not a valid model: cut short or damaged"),
+        (MODEL.position, b"\0\0\0\x80", "is not a valid model: cut short or damaged"),
+        (MODEL.position, b"\xff\xff\xff\x7f", "is not a valid model: cut short or damaged"),
+    ],
+)
+def test_one_damaged_field_is_refused(position, value, message):
+    model = bytearray(WHOLE)
+    model[position : position + len(value)] = value
+    with pytest.raises(ModelError) as caught:
+        read_model(bytes(model))
+    assert str(caught.value) == message
+
+
 def test_ops_that_are_not_built_in_are_named():
     assert read_model(case_model("flex_erf.tflite")).custom_ops == ("FlexErf",)
