@@ -5,6 +5,8 @@ daemon is installed is the only thing arranged for the test: ``/opt/gatewayd/bin
 """
 
 import json
+import os
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -134,6 +136,25 @@ def events(machine, name):
 
 def status_text(machine):
     return machine.show(UNIT, "StatusText")["StatusText"]
+
+
+@pytest.mark.parametrize(("limit", "command", "code"), [("60", "exit 7", 7), ("8", "sleep 60", None)])
+def test_nothing_of_a_machine_outlasts_its_command_or_its_limit(tmp_path, limit, command, code):
+    """Every process of it has the name of its folder among its arguments, or is a child of one that has."""
+    require_systemd()
+    tool = [str(ROOT / "tools" / "with-systemd"), "--limit", limit, "bash", "-c", command]
+    done = subprocess.run(tool, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False, capture_output=True)
+    assert done.returncode == code if code is not None else done.returncode != 0
+    assert list(tmp_path.iterdir()) == []
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(path)]
+    assert left == []
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 def test_the_unit_says_nothing_that_systemd_does_not_understand(service):
