@@ -1,4 +1,4 @@
-"""Golden vectors: held exactly, within 2 steps or within 1e-5, and a tampered one always fails."""
+"""Golden vectors: held within 2 steps or within 1e-5, and a tampered one always fails."""
 
 import re
 from dataclasses import replace
@@ -54,10 +54,11 @@ def test_three_steps_are_too_many(difference):
         check_golden(bundle, Shifted(bundle, difference, "other 1"))
 
 
-def test_the_same_runtime_must_not_differ_by_one_step():
+def test_the_same_runtime_may_differ_by_two_steps_on_another_processor_but_not_by_three():
     bundle = golden_bundle("classifier_int8")
-    with pytest.raises(ModelError, match=r"within 0 steps \(made with .*\), but differs by 1"):
-        check_golden(bundle, Shifted(bundle, 1, bundle.golden.runtime))
+    assert check_golden(bundle, Shifted(bundle, 2, bundle.golden.runtime)).differing == 1
+    with pytest.raises(ModelError, match=r"within 2 steps \(made with .*\), but differs by 3"):
+        check_golden(bundle, Shifted(bundle, 3, bundle.golden.runtime))
 
 
 @pytest.mark.parametrize(("difference", "is_met"), [(9e-6, True), (-9e-6, True), (1.2e-5, False)])
