@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from gatewayd.domain.arrays import Int64
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.decoded import NO_TIME, Decoded
 from gatewayd.formats.scalar import number
@@ -40,7 +41,7 @@ class JsonObjectFormat:
         self._time_path = tuple(time_path.split(".")) if time_path is not None else None
         self._time_unit: Unit = time_unit
         self._parse = msgspec.json.Decoder().decode
-        self._fast = _fast_row(self._paths, self._time_path)
+        self._fast = _fast_rows(self._paths, self._time_path)
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
         """Decode payloads; see ``Format``.
@@ -48,12 +49,30 @@ class JsonObjectFormat:
         Rejected: ``not_json``, ``not_an_object``, ``not_a_number``, ``no_channel`` (none of the channels is there),
         ``too_large``, ``too_deep``.
         """
-        rows, rejected = self._rows(payloads)
-        if rejected:
-            bad = {index for index, _ in rejected}
-            source = np.array([i for i in range(len(payloads)) if i not in bad], dtype=np.int64)
-        else:
-            source = np.arange(len(payloads), dtype=np.int64)
+        if self._fast is not None and max(map(len, payloads), default=0) <= MAX_BYTES:
+            try:
+                decoded = self._columns(self._fast.rows(payloads), np.arange(len(payloads), dtype=np.int64))
+            except (msgspec.MsgspecError, RecursionError):
+                pass  # one of them needs care
+            else:
+                if not np.isnan(decoded.values).all(axis=1).any():
+                    return decoded
+        rows: list[tuple[Any, ...]] = []
+        source: list[int] = []
+        rejected: list[tuple[int, str]] = []
+        for index, payload in enumerate(payloads):
+            try:
+                rows.append(self._row(payload))
+            except RejectedInputError as error:
+                rejected.append((index, error.reason))
+            else:
+                source.append(index)
+        return self._columns(rows, np.array(source, dtype=np.int64), tuple(rejected))
+
+    def _columns(
+        self, rows: list[tuple[Any, ...]], source: Int64, rejected: tuple[tuple[int, str], ...] = ()
+    ) -> Decoded:
+        """Turn rows, the time stamp first where there is one, into columns."""
         shape, first = (len(rows), len(self._paths)), 0 if self._time_path is None else 1
         untimed: dict[str, int] = {}
         if first and not all(type(row[0]) is float for row in rows):
@@ -68,35 +87,19 @@ class JsonObjectFormat:
             else:
                 taken_at = np.full(len(rows), NO_TIME, dtype=np.int64)
         return Decoded(
-            source=source,
-            taken_at=taken_at,
-            values=values,
-            rejected=tuple(rejected),
-            untimed=tuple(untimed.items()),
+            source=source, taken_at=taken_at, values=values, rejected=rejected, untimed=tuple(untimed.items())
         )
 
-    def _rows(self, payloads: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]]]:
-        """Return one tuple per usable payload, the time stamp first where there is one, and the rejected."""
-        fast = self._fast
-        if fast is not None and max(map(len, payloads), default=0) <= MAX_BYTES:
-            try:  # all at once: the loop runs in C
-                return list(map(fast, payloads)), []
-            except (msgspec.MsgspecError, RecursionError, _NeedsCareError):
-                pass
-        rows: list[tuple[Any, ...]] = []
-        rejected: list[tuple[int, str]] = []
-        for index, payload in enumerate(payloads):
-            if fast is not None and len(payload) <= MAX_BYTES:
-                try:
-                    rows.append(fast(payload))
-                    continue
-                except (msgspec.MsgspecError, RecursionError, _NeedsCareError):
-                    pass
+    def _row(self, payload: bytes) -> tuple[Any, ...]:
+        """Read one payload by the fast way if it can tell, else by the careful one."""
+        if self._fast is not None and len(payload) <= MAX_BYTES:
             try:
-                rows.append(self._careful_row(payload))
-            except RejectedInputError as error:
-                rejected.append((index, error.reason))
-        return rows, rejected
+                row = self._fast.row(payload)
+            except (msgspec.MsgspecError, RecursionError):
+                return self._careful_row(payload)
+            if not all(math.isnan(value) for value in row[self._time_path is not None :]):
+                return row
+        return self._careful_row(payload)
 
     def _careful_row(self, payload: bytes) -> tuple[Any, ...]:
         if len(payload) > MAX_BYTES:
@@ -119,10 +122,6 @@ class JsonObjectFormat:
         return (None if stamp is _ABSENT else stamp, *values)
 
 
-class _NeedsCareError(Exception):
-    """The fast way cannot tell; the general way decides."""
-
-
 def _walk(document: object, path: tuple[str, ...]) -> object:
     for key in path:
         if isinstance(document, dict):
@@ -134,10 +133,10 @@ def _walk(document: object, path: tuple[str, ...]) -> object:
     return document
 
 
-def _fast_row(
-    paths: tuple[tuple[str, ...], ...], time_path: tuple[str, ...] | None
-) -> Callable[[bytes], tuple[Any, ...]] | None:
+def _fast_rows(paths: tuple[tuple[str, ...], ...], time_path: tuple[str, ...] | None) -> "_FastRows | None":
     """Make the decoder for just these fields; None where the paths need the general way.
+
+    It gives NaN for a channel that isn't there. If that is so of all channels, the general way has to say why.
 
     Struct fields are numbered, since a key may be any text; nested objects become nested Structs.
     """
@@ -154,29 +153,27 @@ def _fast_row(
         node[path[-1]] = index
     first_channel = 0 if time_path is None else 1
     getters: dict[int, str] = {}
-    decode = msgspec.json.Decoder(_struct(tree, "", getters, is_time=lambda i: i < first_channel)).decode
-    row = attrgetter(*(getters[index] for index in range(len(wanted))))
-    channels = range(first_channel, len(wanted))
+    kind = _struct(tree, "", getters, is_time=lambda i: i < first_channel)
+    if all(len(path) == 1 for path in wanted):
+        return _FastRows(kind, msgspec.structs.astuple)  # fields stand in the order of ``wanted``
+    get = attrgetter(*(getters[index] for index in range(len(wanted))))
+    return _FastRows(kind, get if len(wanted) > 1 else lambda fields: (get(fields),))
 
-    if len(wanted) == 1:
 
-        def single(payload: bytes) -> tuple[Any, ...]:
-            value = row(decode(payload))
-            if value != value:  # noqa: PLR0124  # NaN: absent
-                raise _NeedsCareError
-            return (value,)
+class _FastRows:
+    """Decodes just the wanted fields. Raises msgspec's errors or RecursionError where a payload needs care."""
 
-        return single
+    def __init__(self, kind: type[msgspec.Struct], get: Callable[[Any], tuple[Any, ...]]) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._get = get
 
-    def several(payload: bytes) -> tuple[Any, ...]:
-        values: tuple[Any, ...] = row(decode(payload))
-        last = values[-1]
-        # Perhaps no channel is there at all: one look at the last one rules that out for nearly every payload.
-        if last != last and all(values[i] != values[i] for i in channels):  # noqa: PLR0124
-            raise _NeedsCareError
-        return values
+    def rows(self, payloads: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        """Decode them all; the loop runs in C."""
+        return list(map(self._get, map(self._decode, payloads)))
 
-    return several
+    def row(self, payload: bytes) -> tuple[Any, ...]:
+        """Decode one."""
+        return self._get(self._decode(payload))
 
 
 def _struct(
