@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 import click
-import click
 import pytest
 import yaml
 

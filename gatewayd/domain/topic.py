@@ -108,8 +108,8 @@ def filters_overlap(first: str, second: str) -> bool:
     if len(a) == len(b):
         return True
     longer, shorter = (a, b) if len(a) > len(b) else (b, a)
-    # "a/#" also covers its parent "a" (MQTT 3.1.1, 4.7.1.2)
-    return len(longer) == len(shorter) + 1 and longer[-1] == "#"
+    # "a/#" also covers its parent "a" (MQTT 3.1.1, 4.7.1.2); the parent of "/#" would be empty, which no topic is
+    return len(longer) == len(shorter) + 1 and longer[-1] == "#" and longer[:-1] != [""]
 
 
 def safe_level(name: str) -> str:

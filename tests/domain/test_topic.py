@@ -1,7 +1,7 @@
 """Topics: filters, templates and levels, held to MQTT's own rules."""
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gatewayd.domain.topic import MAX_TOPIC_BYTES, TopicFilter, TopicTemplate, filters_overlap, safe_level
@@ -40,6 +40,7 @@ def test_filters_that_share_a_topic_overlap(first, second, topic):
         assert filters_overlap(first, second)
 
 
+@example(first="+", second="/#")
 @given(first=FILTER.filter(bool), second=FILTER.filter(bool))
 def test_filters_that_overlap_share_a_topic(first, second):
     """The witness takes each level from whichever filter names it."""
