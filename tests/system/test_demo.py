@@ -42,6 +42,7 @@ def seen(device: str, arrived_at: float, state: str | None = None) -> Seen:
     )
 
 
+@pytest.mark.demo
 @pytest.mark.timeout(180)
 def test_an_alert_is_raised_for_the_pump_with_the_bad_bearing_and_cleared(tmp_path):
     """The promise of the README, as a viewer sees it: exit 0, the summary as the last line, no trace left."""
@@ -68,6 +69,7 @@ def test_an_alert_is_raised_for_the_pump_with_the_bad_bearing_and_cleared(tmp_pa
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.demo
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path, number):
@@ -90,6 +92,7 @@ def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path, number):
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.demo
 @pytest.mark.timeout(180)
 def test_nothing_survives_a_killed_stage(tmp_path):
     """kill -9 on the stage: its parts are tied to it and end."""
