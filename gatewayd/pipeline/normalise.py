@@ -23,7 +23,8 @@ def z_scores(values: Float64, mean: Float64, std: Float64) -> Float32:
     Reference:
         docs/numerics.md, "z-score".
     """
-    distances = (values - mean) / std
+    with np.errstate(over="ignore"):  # what overflows is limited below
+        distances = (values - mean) / std
     if len(distances) and float(np.abs(distances).max(initial=0.0)) > float(LIMIT):
         distances = np.clip(distances, -LIMIT, LIMIT)
     return distances.astype(np.float32)

@@ -1,0 +1,95 @@
+"""Cleaning: held to a plain reference; every reading is kept or counted."""
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.domain.reading import Batch
+from gatewayd.pipeline.clean import Cleaner
+
+ARRIVED = 100
+VALUE = st.sampled_from([0.0, 1.0, 5.0, 5.5, -1.0, math.nan])
+ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(90, 115), VALUE, VALUE), max_size=40)
+
+
+def make(*, is_ordered=True):
+    return Cleaner(least=[0.0, -math.inf], greatest=[5.0, math.inf], max_future_ns=10, is_ordered=is_ordered)
+
+
+def as_batch(rows):
+    return Batch(
+        device=np.array([row[0] for row in rows], dtype=np.int64),
+        taken_at=np.array([row[1] for row in rows], dtype=np.int64),
+        values=np.array([row[2:] for row in rows], dtype=np.float64).reshape(len(rows), 2),
+    )
+
+
+def clean(cleaner, rows):
+    return cleaner.clean(as_batch(rows), np.full(len(rows), ARRIVED, dtype=np.int64))
+
+
+def listed(batch):
+    return [
+        (device, time, *values)
+        for device, time, values in zip(
+            batch.device.tolist(), batch.taken_at.tolist(), batch.values.tolist(), strict=True
+        )
+    ]
+
+
+def reference(rows, *, is_ordered):
+    kept, dropped, newest = [], {}, {}
+    for row in rows:
+        device, time, first, second = row
+        last = newest.get(device)
+        if math.isnan(first) or math.isnan(second):
+            reason = "missing"
+        elif not 0 <= first <= 5:
+            reason = "out_of_range"
+        elif is_ordered and time - ARRIVED > 10:
+            reason = "future"
+        elif is_ordered and last is not None and row == last:
+            reason = "duplicate"
+        elif is_ordered and last is not None and time <= last[1]:
+            reason = "late"
+        else:
+            newest[device] = row
+            kept.append(row)
+            continue
+        dropped[reason] = dropped.get(reason, 0) + 1
+    return kept, dropped
+
+
+@given(rows=ROWS, is_ordered=st.booleans(), data=st.data())
+def test_what_is_kept_and_counted_equals_the_reference_in_any_batches(rows, is_ordered, data):
+    cut = data.draw(st.integers(0, len(rows)))
+    cleaner = make(is_ordered=is_ordered)
+    kept, dropped = [], {}
+    for part in (rows[:cut], rows[cut:]):
+        batch, reasons = clean(cleaner, part)
+        kept += listed(batch)
+        for reason, count in reasons.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    assert (kept, dropped) == reference(rows, is_ordered=is_ordered)
+    assert len(kept) + sum(dropped.values()) == len(rows)
+
+
+def test_case_09_a_redelivered_message_is_not_a_second_reading_but_an_equal_value_is():
+    """The decision looks at device, time and values: not at DUP, the packet id, or the value alone."""
+    times = [10, 11, 11, 12, 13]
+    batch, dropped = clean(make(), [(0, time, 5.0, 5.0) for time in times])
+    assert batch.taken_at.tolist() == [10, 11, 12, 13]
+    assert dropped == {"duplicate": 1}
+
+
+def test_a_clean_batch_is_passed_on_as_it_is():
+    batch = as_batch([(0, 1, 1.0, 1.0), (1, 1, 1.0, 1.0)])
+    assert make().clean(batch, np.full(2, ARRIVED, dtype=np.int64))[0] is batch
+
+
+def test_readings_stamped_on_arrival_may_share_an_instant():
+    batch, dropped = clean(make(is_ordered=False), [(0, 100, 1.0, 1.0), (0, 100, 1.0, 1.0), (0, 99, 1.0, 1.0)])
+    assert len(batch) == 3
+    assert dropped == {}

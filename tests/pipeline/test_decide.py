@@ -1,0 +1,101 @@
+"""Decisions: held to a plain reference with lists."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.pipeline.decide import Decider, Rule
+
+N_OF_M = st.integers(1, 6).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m)))
+SCORES = st.lists(st.sampled_from([0.0, 0.7, 0.79, 0.8, 0.9, 1.0, 1.5]), max_size=60)
+
+
+def make(raise_=(1, 1), clear=(1, 1), threshold=1.0, clear_below=0.8):
+    rule = Rule.of(threshold=threshold, raise_=raise_, clear=clear, clear_below=clear_below)
+    return Decider(rule, lambda device, first_out_at: f"{device}@{first_out_at}")
+
+
+def feed(decider, scores, *, device=0, begin=0, contributions=None):
+    """Return (position, alert) of each change."""
+    changes = []
+    for position, score in enumerate(scores, start=begin):
+        alert = decider.decide(device=device, end=position, score=score, contributions=contributions)
+        if alert is not None:
+            changes.append((position, alert))
+    return changes
+
+
+def reference(scores, raise_, clear):
+    changes, history, calm, first_out = [], [], [], None
+    for position, score in enumerate(scores):
+        history.append((position, score >= 1.0))
+        calm.append(score < 0.8)
+        if first_out is None:
+            latest = [p for p, is_bad in history[-raise_[1] :] if is_bad]
+            if score >= 1.0 and len(latest) >= raise_[0]:
+                first_out, calm = latest[0], []
+                changes.append((position, "raised", first_out))
+        elif sum(calm[-clear[1] :]) >= clear[0]:
+            changes.append((position, "cleared", first_out))
+            first_out, history = None, []
+    return changes
+
+
+@given(scores=SCORES, raise_=N_OF_M, clear=N_OF_M)
+def test_alerts_equal_the_reference(scores, raise_, clear):
+    found = feed(make(raise_, clear), scores)
+    assert [(p, a.state, a.first_out_at) for p, a in found] == reference(scores, raise_, clear)
+
+
+@given(scores=SCORES, raise_=N_OF_M, clear=N_OF_M)
+def test_raised_and_cleared_take_turns_and_share_their_id_and_peak(scores, raise_, clear):
+    found = [alert for _, alert in feed(make(raise_, clear), scores)]
+    assert [alert.state for alert in found] == ["raised", "cleared"] * (len(found) // 2) + ["raised"] * (
+        len(found) % 2
+    )
+    for raised, cleared in zip(found[::2], found[1::2], strict=False):
+        assert raised.id == cleared.id == f"0@{raised.first_out_at}"
+        assert raised.raised_at == cleared.raised_at
+        assert cleared.peak_score == max(scores[raised.first_out_at : cleared.cleared_at + 1])
+        assert raised.peak_score == max(scores[raised.first_out_at : raised.raised_at + 1])
+
+
+def test_case_20_a_score_that_trembles_around_the_threshold_rings_once():
+    scores = [3.9, 4.1, 3.9, 4.1, 3.9, 4.1, 3.5, 4.2, 2.5, 4.5]
+    found = feed(make(threshold=4.0, clear_below=0.75), scores)
+    assert [(alert.state, alert.score) for _, alert in found] == [
+        ("raised", 4.1),
+        ("cleared", 2.5),
+        ("raised", 4.5),
+    ]
+
+
+def test_devices_don_t_know_of_each_other():
+    decider = make(raise_=(2, 2))
+    assert feed(decider, [1.0], device=0) == []
+    assert feed(decider, [1.0], device=1) == []
+    assert len(feed(decider, [1.0], device=0, begin=1)) == 1
+    assert decider.standing == 1
+
+
+def test_causes_are_sorted_by_contribution():
+    parts = {"current": 0.1, "vibration": 0.7, "pressure": 0.1, "temperature": 0.1}
+    [(_, alert)] = feed(make(), [2.0], contributions=parts)
+    assert [name for name, _ in alert.causes] == ["vibration", "current", "pressure", "temperature"]
+
+
+def test_another_rule_goes_on_with_standing_alerts():
+    old, new = make(raise_=(1, 1)), make(raise_=(3, 5), clear=(2, 2))
+    [(_, raised)] = feed(old, [2.0])
+    new.adopt(old)
+    assert new.standing == 1
+    [(position, cleared)] = feed(new, [0.1, 0.1], begin=1)
+    assert (position, cleared.state, cleared.id) == (2, "cleared", raised.id)
+
+
+@pytest.mark.parametrize(("threshold", "calm_below"), [(2.0, 1.6), (-2.0, -2.4), (0.0, 0.0)])
+def test_hysteresis_lies_below_any_threshold(threshold, calm_below):
+    rule = Rule.of(threshold=threshold, raise_=(1, 1), clear=(1, 1), clear_below=0.8)
+    assert math.isclose(rule.calm_below, calm_below)
