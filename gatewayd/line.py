@@ -173,8 +173,10 @@ class Line:
             time.sleep(linger_s)
             self._source.poll(0.0)
             messages += self._source.take_messages()
-        now = time.time_ns()
-        outcome = self._flow.run(messages, np.full(len(messages), now, dtype=np.int64))
+        # A nanosecond apart: readings without a time of their own must not end two windows at one instant, since a
+        # result's id is made from it.
+        arrived_at = time.time_ns() + np.arange(len(messages), dtype=np.int64)
+        outcome = self._flow.run(messages, arrived_at)
         if outcome.publications:
             self._commit(outcome.publications)
         self._source.acknowledge(messages)

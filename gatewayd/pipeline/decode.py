@@ -52,6 +52,8 @@ class Devices:
             return "too_many_devices"
         named = dict(zip(self.pattern.names, levels, strict=True))
         device = Device(name=named.get("device", self._name), levels=named)
+        if not device.name:
+            return "device_without_name"
         if not self._fits(device):
             return "device_name_too_long"
         self._index[levels] = len(self.known)
@@ -95,7 +97,7 @@ class Router:
         Returns:
             One entry per stream, None where it got nothing; and how many messages were refused, by reason:
             ``retained`` (of unknown age: no time stamp inside), ``empty``, ``bad_topic`` (not UTF-8),
-            ``unexpected_topic``, ``too_many_devices``, ``device_name_too_long``.
+            ``unexpected_topic``, ``too_many_devices``, ``device_without_name``, ``device_name_too_long``.
         """
         if not messages:
             return [None] * len(self._streams), {}

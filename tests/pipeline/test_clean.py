@@ -90,6 +90,8 @@ def test_a_clean_batch_is_passed_on_as_it_is():
 
 
 def test_readings_stamped_on_arrival_may_share_an_instant():
-    batch, dropped = clean(make(is_ordered=False), [(0, 100, 1.0, 1.0), (0, 100, 1.0, 1.0), (0, 99, 1.0, 1.0)])
+    batch, dropped = clean(
+        make(is_ordered=False), [(0, 100, 1.0, 1.0), (0, 100, 1.0, 1.0), (0, 99, 1.0, 1.0)]
+    )
     assert len(batch) == 3
     assert dropped == {}

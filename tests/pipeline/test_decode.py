@@ -1,0 +1,102 @@
+"""Routing by topic, and the time of readings that have none."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gatewayd.domain.topic import TopicFilter
+from gatewayd.formats.json_object import JsonObjectFormat
+from gatewayd.pipeline.decode import Devices, Routed, Router, decode
+
+NOW = 1_700_000_000 * 10**9
+
+
+def devices(pattern="site/{line}/{device}", *, name="s", limit=10, fits=lambda _device: True):
+    return Devices(TopicFilter.parse(pattern), name=name, limit=limit, fits=fits)
+
+
+def route(router, *messages):
+    full = [
+        (topic if isinstance(topic, bytes) else topic.encode(), payload, header, 0)
+        for topic, payload, header in messages
+    ]
+    return router.route(full, NOW + np.arange(len(full)))
+
+
+def test_messages_of_one_stream_keep_their_order():
+    router = Router([devices()], [True])
+    for _ in range(2):  # the second time every topic is known
+        [routed], refused = route(router, *[(f"site/l/{d}", b"%d" % i, 0x30) for i, d in enumerate("abab")])
+        assert routed.device.tolist() == [0, 1, 0, 1]
+        assert list(routed.payloads) == [b"0", b"1", b"2", b"3"]
+        assert (routed.arrived_at - NOW).tolist() == [0, 1, 2, 3]
+        assert refused == {}
+
+
+def test_a_topic_of_two_streams_goes_to_both():
+    router = Router([devices(), devices("site/l/{device}"), devices("other/{device}")], [True] * 3)
+    for _ in range(2):
+        routed, refused = route(router, ("site/l/a", b"1", 0x30), ("site/m/a", b"2", 0x30))
+        assert [None if part is None else list(part.payloads) for part in routed] == [
+            [b"1", b"2"],
+            [b"1"],
+            None,
+        ]
+        assert refused == {}
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "header", "reason"),
+    [
+        ("site/l/a", b"", 0x30, "empty"),
+        ("site/l/a", b"", 0x31, "empty"),
+        (b"site/l/\xff", b"1", 0x30, "bad_topic"),
+        ("elsewhere", b"1", 0x30, "unexpected_topic"),
+        ("site/l/", b"1", 0x30, "device_without_name"),
+        ("site/l/long", b"1", 0x30, "device_name_too_long"),
+        ("site/l/third", b"1", 0x30, "too_many_devices"),
+    ],
+)
+@pytest.mark.parametrize("is_timed", [True, False])
+def test_what_is_refused_has_a_reason(topic, payload, header, reason, is_timed):
+    router = Router([devices(limit=2, fits=lambda device: device.name != "long")], [is_timed])
+    if reason == "too_many_devices":
+        route(router, ("site/l/a", b"1", 0x30), ("site/l/b", b"1", 0x30))
+    _, refused = route(router, ("site/l/a", b"1", 0x30), (topic, payload, header))
+    assert refused == {reason: 1}
+
+
+def test_a_retained_message_counts_only_where_it_says_how_old_it_is():
+    """case-04: a broker replays the last value of every topic; its arrival says nothing about its age."""
+    for _ in range(2):
+        assert route(Router([devices()], [False]), ("site/l/a", b"1", 0x31))[1] == {"retained": 1}
+        assert route(Router([devices()], [True]), ("site/l/a", b"1", 0x31))[1] == {}
+
+
+def test_a_stream_without_device_level_has_one_device():
+    stream = devices("plant/temperature", name="boiler")
+    route(Router([stream], [True]), ("plant/temperature", b"1", 0x30))
+    assert [device.name for device in stream.known] == ["boiler"]
+
+
+def test_labels_are_the_other_levels():
+    stream = devices()
+    route(Router([stream], [True]), ("site/l7/p1", b"1", 0x30))
+    assert stream.known[0].labels == {"line": "l7"}
+
+
+def test_a_reading_without_usable_time_gets_that_of_its_arrival():
+    payloads = [json.dumps(d).encode() for d in ({"ts": 1.6e9, "a": 1}, {"a": 2}, {"ts": "soon", "a": 3})] + [
+        b"{"
+    ]
+    routed = Routed(device=np.arange(4), payloads=payloads, arrived_at=NOW + np.arange(4))
+    readings = decode(routed, JsonObjectFormat(["a"], time_path="ts"))
+    assert readings.batch.taken_at.tolist() == [1_600_000_000 * 10**9, NOW + 1, NOW + 2]
+    assert readings.batch.device.tolist() == [0, 1, 2]
+    assert dict(readings.untimed) == {"no_time": 1, "invalid_time": 1}
+    assert readings.rejected == ((3, "not_json"),)
+
+
+def test_no_messages_are_no_trouble():
+    assert route(Router([devices()], [True])) == ([None], {})

@@ -1,0 +1,166 @@
+"""Same in, same out; and the counters add up, whatever comes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.domain.model import TensorSpec
+from gatewayd.errors import RejectedInputError
+from gatewayd.pipeline.flow import Flow
+from tests.support.flows import HalvingModel, assert_sums, make_flow, message, plan, run
+
+TOPICS = ["site/l1/p1", "site/l1/p2", "site/l2/p1", "elsewhere/x", "site/l1/\xff"]
+GOOD = st.builds(
+    message,
+    st.sampled_from(TOPICS[:3]),
+    st.integers(0, 40),
+    st.sampled_from([0.0, 1.0, 3.0, -4.0, 1e6]),
+)
+BAD = st.builds(
+    lambda topic, payload, header: (topic, payload, header, 0),
+    st.sampled_from([topic.encode("latin-1") for topic in TOPICS]),
+    st.sampled_from(
+        [b"", b"{", b"[]", b'{"a": "x"}', b'{"c": 1}', b'{"ts": "?", "a": 1, "b": 2}', b'{"a": 1}']
+    ),
+    st.sampled_from([0x30, 0x31, 0x32, 0x3B]),
+)
+
+
+def by_device(publications):
+    result = {}
+    for publication in publications:
+        result.setdefault(publication.topic.rsplit("/", 1)[0], []).append(publication)
+    return result
+
+
+@given(messages=st.lists(GOOD | BAD, max_size=60), data=st.data())
+def test_publications_don_t_depend_on_how_messages_are_cut_into_runs(messages, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(messages)), max_size=6)))
+    whole, parts = make_flow(), make_flow()
+    expected = run(whole, messages).publications
+    found = []
+    for begin, end in zip([0, *cuts], [*cuts, len(messages)], strict=True):
+        found += run(parts, messages[begin:end]).publications
+    # byte for byte; both lines share one device name here, so keep them apart by their documents' labels
+    assert sorted(map(repr, found)) == sorted(map(repr, expected))
+    for line in ("l1", "l2"):
+        for device in ("p1", "p2"):
+
+            def mine(publications, line=line, device=device):
+                texts = [p.payload for p in publications]
+                return [
+                    t
+                    for t in texts
+                    if (d := json.loads(t))["device"] == device and d["labels"]["line"] == line
+                ]
+
+            assert mine(found) == mine(expected)
+    assert whole.figures() == parts.figures()
+    assert_sums(whole.figures())
+
+
+@given(messages=st.lists(GOOD | BAD, max_size=40))
+def test_counters_add_up_with_streams_that_share_topics(messages):
+    flow = make_flow(
+        plan("one"),
+        plan("two", topic="site/l1/{device}", length=2, hop=1, time=None),
+        plan("few", topic="site/{line}/{device}", window={"max_devices": 1, "max_gap_s": 2}),
+    )
+    run(flow, messages)
+    assert_sums(flow.figures())
+
+
+def test_devices_are_told_apart_by_all_named_levels():
+    flow = make_flow()
+    run(flow, [message("site/l1/p1", 0, 0), message("site/l2/p1", 1, 0), message("site/l1/p1", 2, 0)])
+    assert flow.figures().devices == 2
+    assert flow.figures().windows == 0
+
+
+def test_an_alert_follows_its_prediction_and_clears_with_the_same_id():
+    flow = make_flow()
+    outcome = run(flow, [message("site/l1/p1", s, a) for s, a in enumerate([9, 9, 9, 0, 0, 0, 0])])
+    documents = [json.loads(p.payload) for p in outcome.publications]
+    assert [d["kind"] for d in documents] == ["prediction", "alert", "prediction", "prediction", "alert"]
+    raised, cleared = documents[1], documents[4]
+    assert (raised["state"], cleared["state"]) == ("raised", "cleared")
+    assert raised["id"] == cleared["id"]
+    assert raised["causes"] == [{"channel": "a", "contribution": 1.0}, {"channel": "b", "contribution": 0.0}]
+    assert [p.topic for p in outcome.publications[:2]] == ["out/pump/p1/prediction", "out/pump/p1/alert"]
+    # mean over 3 samples and 2 channels of (9 / 2) ** 2
+    assert documents[0]["score"] == pytest.approx(3 * 4.5**2 / 6)
+    assert flow.figures().alerts_standing == 0
+
+
+@pytest.mark.parametrize(("which", "kinds"), [("none", {"alert"}), ("anomalous", {"prediction", "alert"})])
+def test_predictions_are_published_as_asked(which, kinds):
+    flow = make_flow(plan(publish={"to": "cloud", "predictions": which}))
+    outcome = run(flow, [message("site/l1/p1", s, a) for s, a in enumerate([9, 9, 9, 0, 0, 0, 0])])
+    assert {p.kind for p in outcome.publications} == kinds
+    anomalous = [json.loads(p.payload) for p in outcome.publications if p.kind == "prediction"]
+    assert all(document["verdict"] == "anomalous" for document in anomalous)
+    assert flow.figures().predictions == 3
+
+
+def failing(inputs):
+    if (inputs == 7).any():
+        raise RejectedInputError("model_failed")
+    return np.where(inputs == 5, np.float32(math.nan), inputs)
+
+
+def test_a_window_that_fails_or_gives_nan_costs_itself_alone():
+    flow = make_flow(plan(length=1, hop=1, model=HalvingModel(1, 2, failing)))
+    outcome = run(flow, [message("site/l1/p1", s, a) for s, a in enumerate([1, 5, 7, 2])])
+    assert len(outcome.publications) == 2
+    assert flow.figures().unscored == {"model_output_not_finite": 1, "model_failed": 1}
+    assert_sums(flow.figures())
+
+
+def test_inputs_beyond_the_model_s_range_are_counted_per_channel():
+    model = HalvingModel(1, 2)
+    model.input = TensorSpec(shape=(1, 2), dtype="int8", scale=0.1, zero_point=0)
+    flow = make_flow(plan(length=1, hop=1, model=model))
+    run(flow, [message("site/l1/p1", 0, 1.0, 99.0), message("site/l1/p1", 1, 13.0, -99.0)])
+    assert flow.figures().saturated == {"pump/a": 1, "pump/b": 2}
+
+
+def test_case_03_a_bad_payload_between_two_good_ones_costs_nothing_else():
+    flow = make_flow(plan(topic="t/{device}", format="number", time=None, channels=("a",), length=1, hop=1))
+    outcome = run(flow, [(b"t/d", payload, 0x30, 0) for payload in (b"21.1", b"bad", b"21.2")])
+    assert len([p for p in outcome.publications if p.kind == "prediction"]) == 2
+    assert flow.figures().rejected == {"not_a_number": 1}
+
+
+def fed(flow, seconds, a=0.0):
+    return run(flow, [message("site/l1/p1", second, a) for second in seconds])
+
+
+def test_another_flow_goes_on_with_windows_devices_and_alerts():
+    old = make_flow()
+    fed(old, range(3), a=9)
+    new = Flow("gw", [plan(alert={"raise": "1 of 1", "clear": "1 of 1", "threshold": 2.0})])
+    assert new.adopt(old) == []
+    [prediction, alert] = fed(new, range(3, 7)).publications[-2:]
+    assert json.loads(alert.payload)["state"] == "cleared"
+    assert json.loads(prediction.payload)["window"]["end"] == "2023-11-14T22:13:26Z"
+    figures = new.figures()
+    assert (figures.messages, figures.windows, figures.alerts_raised, figures.alerts_cleared) == (7, 3, 1, 1)
+    assert_sums(figures)
+
+
+@pytest.mark.parametrize(
+    "other", [plan(length=4), plan(channels=("a",)), plan(topic="site/+/{device}"), plan("another")]
+)
+def test_what_another_flow_cannot_go_on_with_is_counted(other):
+    old = make_flow()
+    fed(old, range(4))
+    new = Flow("gw", [other])
+    new.adopt(old)
+    assert new.figures().dropped == {"reload": 1}
+    fed(new, range(4, 30))
+    assert_sums(new.figures())
+    assert new.figures().readings == 30

@@ -1,0 +1,63 @@
+"""The first loss at once, the rest in sums, nothing twice."""
+
+from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
+from gatewayd.runtime.report import FigureReport
+
+
+def told(report, now_s, *, is_last=False, **figures):
+    lines = report.lines(
+        LineFigures(**figures), [DeliveryFigures(broker="b")], OutboxFigures(), now_s=now_s, is_last=is_last
+    )
+    return [(event, fields.get("reason"), fields.get("count")) for _, event, fields in lines]
+
+
+def test_the_first_loss_is_told_at_once_and_later_ones_once_an_interval():
+    report = FigureReport(interval_s=60, now_s=0)
+    assert told(report, 1, dropped={"late": 3}) == [("readings_dropped", "late", 3)]
+    assert told(report, 2, dropped={"late": 500}) == []
+    assert told(report, 61, dropped={"late": 900}) == [
+        ("readings_dropped", "late", 897),
+        ("figures", None, None),
+    ]
+    assert told(report, 62, dropped={"late": 900}) == []
+    assert told(report, 122, dropped={"late": 900}) == [("figures", None, None)]
+
+
+def test_each_kind_and_reason_has_its_own_line():
+    report = FigureReport(interval_s=60, now_s=0)
+    found = told(
+        report,
+        1,
+        refused={"empty": 1},
+        rejected={"not_json": 2},
+        dropped={"late": 3, "future": 4},
+        unscored={"model_failed": 5},
+        untimed={"no_time": 6},
+        saturated={"pump/vibration": 7},
+    )
+    assert found == [
+        ("messages_refused", "empty", 1),
+        ("payloads_rejected", "not_json", 2),
+        ("readings_dropped", "late", 3),
+        ("readings_dropped", "future", 4),
+        ("windows_unscored", "model_failed", 5),
+        ("times_replaced", "no_time", 6),
+        ("inputs_saturated", "pump/vibration", 7),
+    ]
+
+
+def test_at_the_end_everything_is_told():
+    report = FigureReport(interval_s=60, now_s=0)
+    told(report, 1, dropped={"late": 3})
+    assert told(report, 2, is_last=True, dropped={"late": 4}) == [
+        ("readings_dropped", "late", 1),
+        ("figures", None, None),
+    ]
+
+
+def test_a_million_losses_an_hour_are_sixty_lines():
+    report = FigureReport(interval_s=60, now_s=0)
+    lines = [
+        line for second in range(3600) for line in told(report, second, rejected={"not_json": 300 * second})
+    ]
+    assert len([line for line in lines if line[0] == "payloads_rejected"]) <= 61

@@ -1,0 +1,215 @@
+"""The line's loop, with a source and a store that record what it does and in which order."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from gatewayd.errors import RejectedInputError, TransientError
+from gatewayd.line import Line
+from tests.support.daemon import until
+from tests.support.flows import HalvingModel, assert_sums, make_flow, message, plan
+
+
+class Source:
+    """Gives out what a test puts in; keeps ``line.Source``'s promises."""
+
+    def __init__(self, journal):
+        self.journal, self.queue, self.refused = journal, [], {}
+        self.is_subscribed = True
+        self._lock = threading.Lock()
+
+    def put(self, *messages):
+        with self._lock:
+            self.queue += messages
+
+    def poll(self, timeout_s, wake_fd=None):
+        assert timeout_s <= 0.5
+        if not self.queue:
+            time.sleep(min(timeout_s, 0.005))
+
+    def take_messages(self):
+        with self._lock:
+            messages, self.queue = self.queue, []
+        return messages
+
+    def acknowledge(self, messages):
+        self.journal.append(("acknowledged", len(messages)))
+
+    def close(self, timeout_s):
+        self.journal.append(("closed", 0))
+
+
+class Store:
+    """A list that can refuse; keeps ``line.Store``'s promises."""
+
+    def __init__(self, journal):
+        self.journal, self.kept, self.is_full = journal, [], False
+
+    def append(self, publications, *, at):
+        if self.is_full:
+            raise TransientError("the disk is full")
+        self.kept += publications
+        self.journal.append(("stored", len(publications)))
+
+
+class Rig:
+    def __init__(self, flow=None):
+        self.journal = []
+        self.source, self.store = Source(self.journal), Store(self.journal)
+        self.line = Line(
+            source=self.source,
+            flow=flow or make_flow(),
+            store=self.store,
+            wake_deliverers=lambda: self.journal.append(("woken", 0)),
+            linger_s=0.001,
+            batch=256,
+        )
+        self.errors = []
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            self.line.run()
+        except Exception as error:  # noqa: BLE001  # shown to the test
+            self.errors.append(error)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.line.stop()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def wait(self, condition):
+        until(condition, 30, lambda: f"journal: {self.journal}, figures: {self.line.figures}")
+
+
+def readings(count, *, begin=0, a=0.0):
+    return [message("site/l1/p1", begin + second, a) for second in range(count)]
+
+
+def test_results_are_stored_before_their_messages_are_acknowledged():
+    with Rig() as rig:
+        rig.source.put(*readings(3))
+        rig.wait(lambda: ("acknowledged", 3) in rig.journal)
+    assert rig.journal == [("stored", 1), ("woken", 0), ("acknowledged", 3), ("closed", 0)]
+
+
+def test_messages_that_complete_no_window_are_acknowledged_all_the_same():
+    with Rig() as rig:
+        rig.source.put(*readings(2))
+        rig.wait(lambda: ("acknowledged", 2) in rig.journal)
+    assert ("woken", 0) not in rig.journal
+
+
+def test_what_was_received_before_a_stop_is_scored_and_stored():
+    rig = Rig()
+    rig.source.put(*readings(5))
+    rig.line.stop()
+    rig.line.run()
+    assert len(rig.store.kept) == 2
+    assert rig.line.figures.scored == 5
+    assert rig.journal[-1] == ("closed", 0)
+
+
+def test_what_the_store_refuses_is_kept_and_stored_later_in_order():
+    with Rig() as rig:
+        rig.store.is_full = True
+        rig.source.put(*readings(5))
+        rig.wait(lambda: ("acknowledged", 5) in rig.journal)
+        rig.source.put(*readings(2, begin=5))
+        rig.wait(lambda: ("acknowledged", 2) in rig.journal)
+        assert rig.store.kept == []
+        rig.store.is_full = False
+        rig.wait(lambda: len(rig.store.kept) == 3)
+    ends = [p.payload.split(b'"end":"')[1][:20] for p in rig.store.kept]
+    assert ends == sorted(ends)
+    assert rig.line.figures.unstored == {}
+
+
+def test_what_could_not_be_stored_by_the_end_is_counted():
+    with Rig() as rig:
+        rig.store.is_full = True
+        rig.source.put(*readings(3))
+        rig.wait(lambda: ("acknowledged", 3) in rig.journal)
+    assert rig.line.figures.unstored == {"not_stored_at_stop": 1}
+
+
+def test_kept_results_are_bounded_and_alerts_go_last(monkeypatch):
+    monkeypatch.setattr("gatewayd.line._HELD_LIMIT", 2)
+    with Rig(make_flow(plan(length=1, hop=1))) as rig:
+        rig.store.is_full = True
+        rig.source.put(*readings(4, a=9.0))
+        rig.wait(lambda: ("acknowledged", 4) in rig.journal)
+        rig.store.is_full = False
+        rig.wait(lambda: len(rig.store.kept) == 2)
+    assert [p.kind for p in rig.store.kept] == ["alert", "prediction"]
+    assert rig.line.figures.unstored == {"not_stored": 3}
+
+
+def test_another_flow_and_source_take_over_between_two_turns():
+    with Rig() as rig:
+        rig.source.put(*readings(2))
+        rig.wait(lambda: ("acknowledged", 2) in rig.journal)
+        other = Source(rig.journal)
+        other.refused["too_large"] = 1
+        rig.source.refused["too_large"] = 2
+        assert rig.line.replace(make_flow(), other, timeout_s=30)
+        other.put(*readings(1, begin=2))
+        rig.wait(lambda: len(rig.store.kept) == 1)
+    assert rig.journal.count(("closed", 0)) == 2
+    assert rig.line.figures.refused_frames == {"too_large": 3}
+    assert_sums(rig.line.figures)
+
+
+def test_progress_grows_while_idle_and_not_while_scoring_hangs():
+    gate = threading.Event()
+
+    def hang(inputs):
+        gate.wait(30)
+        return inputs / np.float32(2)
+
+    with Rig(make_flow(plan(length=1, hop=1, model=HalvingModel(1, 2, hang)))) as rig:
+        before = rig.line.progress()
+        rig.wait(lambda: rig.line.progress() > before + 2)
+        rig.source.put(*readings(1))
+        rig.wait(lambda: not rig.source.queue)
+        time.sleep(0.05)
+        stuck = rig.line.progress()
+        time.sleep(0.3)
+        assert rig.line.progress() == stuck
+        gate.set()
+        rig.wait(lambda: rig.line.progress() > stuck)
+
+
+def test_an_unexpected_error_ends_the_line_and_closes_the_link():
+    def broken(_inputs):
+        raise KeyError("a bug of ours")
+
+    rig = Rig(make_flow(plan(length=1, hop=1, model=HalvingModel(1, 2, broken))))
+    rig.source.put(*readings(1))
+    with pytest.raises(KeyError):
+        rig.line.run()
+    assert rig.journal == [("closed", 0)]
+
+
+def test_a_failing_model_is_no_error_of_the_line():
+    def failing(_inputs):
+        raise RejectedInputError("model_failed")
+
+    with Rig(make_flow(plan(length=1, hop=1, model=HalvingModel(1, 2, failing)))) as rig:
+        rig.source.put(*readings(1))
+        rig.wait(lambda: ("acknowledged", 1) in rig.journal)
+    assert rig.errors == []
+    assert rig.line.figures.unscored == {"model_failed": 1}
+
+
+def test_the_figures_follow_within_a_fraction_of_a_second():
+    with Rig() as rig:
+        rig.source.put(*readings(3))
+        rig.wait(lambda: rig.line.figures.predictions == 1)
+        assert rig.line.figures.is_subscribed
