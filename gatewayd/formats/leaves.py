@@ -1,0 +1,92 @@
+"""The numbers in a JSON object, each with the path that leads to it.
+
+What the recipes of free shape have in common: an object in, ``("ENERGY", "Power", "0"), 412.0`` out. Numbers and
+booleans are readings; null, text, NaN and what is beyond float64 are not, and say nothing. Bounded in bytes, in depth
+and in number, so that no message can hold up the line.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from gatewayd.errors import RejectedInputError
+
+MAX_BYTES = 1_048_576  # as json_object: a larger message is somebody's mistake
+MAX_DEPTH = 16  # keys on one path; the deepest known sensor (Tasmota, OpenTherm) has 3
+MAX_LEAVES = 10_000  # of one message
+
+_SWITCH = {"ON": 1.0, "OFF": 0.0}  # just this spelling: "on" is also a mode's or an effect's name
+_parse = msgspec.json.Decoder().decode
+
+Path = tuple[str, ...]
+
+
+def parse_object(payload: bytes) -> dict[str, object]:
+    """Parse a payload that should be a JSON object.
+
+    Raises:
+        RejectedInputError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
+    """
+    if len(payload) > MAX_BYTES:
+        raise RejectedInputError("too_large")
+    try:
+        document: object = _parse(payload)
+    except RecursionError as error:
+        raise RejectedInputError("too_deep") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RejectedInputError("not_json", str(error)[:80]) from error
+    if not isinstance(document, dict):
+        raise RejectedInputError("not_an_object")
+    return document
+
+
+def leaves(document: Mapping[str, object], *, switches: bool = False) -> list[tuple[Path, float]]:
+    """Collect the numbers and booleans, in message order.
+
+    Args:
+        document: As ``parse_object`` gives it.
+        switches: Whether the texts ``ON`` and ``OFF`` are 1 and 0.
+
+    Returns:
+        Path and finite value; the elements of a list are called ``0``, ``1``, ...
+
+    Raises:
+        RejectedInputError: ``too_deep`` or ``too_many_values``.
+    """
+    found: list[tuple[Path, float]] = []
+    for path, value in _walk(document, ()):
+        number = leaf_number(value, switches=switches)
+        if number is not None:
+            found.append((path, number))
+            if len(found) > MAX_LEAVES:
+                raise RejectedInputError("too_many_values")
+    return found
+
+
+def leaf_number(value: object, *, switches: bool = False) -> float | None:
+    """Read one leaf; None where it is no reading."""
+    if isinstance(value, str):
+        return _SWITCH.get(value) if switches else None
+    if not isinstance(value, bool | int | float):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None
+
+
+def _walk(node: object, path: Path) -> Iterator[tuple[Path, object]]:
+    children: Iterator[tuple[str, object]]
+    if isinstance(node, Mapping):
+        children = iter(node.items())
+    elif isinstance(node, list):
+        children = ((str(index), child) for index, child in enumerate(node))
+    else:
+        yield path, node
+        return
+    if len(path) == MAX_DEPTH:
+        raise RejectedInputError("too_deep")
+    for key, child in children:
+        yield from _walk(child, (*path, key))
