@@ -65,8 +65,10 @@ class Factory:
 
 
 _ALL = (
+    Factory(name="cloudevents", module="cloudevents", kind="CloudEventsFormat"),
     Factory(name="esphome", module="esphome", kind="EspHomeFormat"),
     Factory(name="homie", module="homie", kind="HomieFormat"),
+    Factory(name="ruuvi_raw", module="ruuvi", kind="RuuviFormat"),
     Factory(name="shelly_gen2", module="shelly", kind="ShellyFormat"),
     Factory(name="tasmota", module="tasmota", kind="TasmotaFormat"),
     Factory(name="ttn_v3", module="ttn", kind="TtnFormat"),

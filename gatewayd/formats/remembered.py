@@ -34,7 +34,3 @@ class Remembered(Generic[V]):
         self._entries[key] = value
         if len(self._entries) > self._max_entries:
             del self._entries[next(iter(self._entries))]
-
-    def forget(self, key: str) -> None:
-        """Forget an entry, if there is one."""
-        self._entries.pop(key, None)

@@ -53,22 +53,25 @@ class ShellyFormat:
 
     def decode(self, topic: str, payload: bytes, *, arrived_at: int) -> Samples:  # noqa: ARG002  # the Protocol's
         """Decode one message; see ``SampleFormat``. Errors: those of ``leaves``, ``no_params``."""
-        device, _, component = topic.rpartition("/status/")
-        if not device:
-            device, component = topic.rpartition("/")[0], ""
-        if topic.endswith("/online"):
-            return Samples(offline=(device,)) if payload == b"false" else Samples()
-        sensor = topic.rpartition("/events/")[2]
         try:
-            if component and payload:
-                return _samples(device, parse_object(payload), taken_at=None, prefix=(component,))
-            if topic.endswith("/events/rpc") and payload:
-                return _notification(topic.removesuffix("/events/rpc"), parse_object(payload))
-            if _ADDRESS.fullmatch(sensor) and payload:
-                return _samples(sensor, parse_object(payload), taken_at=None)
+            return _decode(topic, payload)
         except RejectedInputError as error:
             return Samples(errors=(error.reason,))
-        return Samples()  # answers, commands, announcements; a cleared topic
+
+
+def _decode(topic: str, payload: bytes) -> Samples:
+    above, _, last = topic.rpartition("/")
+    if last == "online":
+        return Samples(offline=(above,)) if payload == b"false" else Samples()
+    if not payload:
+        return Samples()  # a cleared topic
+    if topic.endswith("/events/rpc"):
+        return _notification(topic.removesuffix("/events/rpc"), parse_object(payload))
+    if above.endswith("/status"):
+        return _samples(above.removesuffix("/status"), parse_object(payload), taken_at=None, prefix=(last,))
+    if above.endswith("/events") and _ADDRESS.fullmatch(last):
+        return _samples(last, parse_object(payload), taken_at=None)
+    return Samples()  # answers, commands, announcements
 
 
 def _notification(device: str, document: Mapping[str, object]) -> Samples:

@@ -108,18 +108,17 @@ class TasmotaFormat:
                     taken_at=taken_at,
                 )
                 for path, value in leaves(document, switches=True)
+                if path != ("Time",)
             )
         )
 
     def _taken_at(self, document: Mapping[str, object], arrived_at: int) -> int | None:
         """Return when; None where the device doesn't say, or can't know yet (1970)."""
-        epoch, time = document.get("Epoch"), document.get("Time")
+        stamp = document.get("Epoch", document.get("Time"))
         try:
-            if epoch is not None:
-                return to_ns(epoch, "s")
-            return (
-                local_ns(time, self._zone, arrived_at=arrived_at).taken_at if isinstance(time, str) else None
-            )
+            if isinstance(stamp, str):
+                return local_ns(stamp, self._zone, arrived_at=arrived_at).taken_at
+            return to_ns(stamp, "s")  # the command Time 3 makes it so
         except RejectedInputError:
             return None
 

@@ -53,3 +53,65 @@ def test_every_number_of_a_message_is_a_reading(family, count):
             re.search(rf'"{re.escape(channel.rpartition(".")[2])}":"(ON|OFF)"', payload)
             for channel in switches
         ), (message["id"], switches)
+
+
+@pytest.mark.data
+def test_a_cloud_event_gives_its_data():
+    (message,) = _messages("cloudevents")
+    samples = FORMATS["cloudevents"]().decode(
+        message["topic"], message["payload"].encode(), arrived_at=ARRIVAL
+    )
+    assert {f"data.{one.channel}": one.value for one in samples.samples} == message["expected"]
+    assert {one.device for one in samples.samples} == {"fleet-a/sensors/temp-0042"}
+
+
+RUUVI = {
+    "temperature": "temperature_c",
+    "humidity": "humidity_pct",
+    "pressure": "pressure_pa",
+    "acceleration_x": "accel_x_g",
+    "acceleration_y": "accel_y_g",
+    "acceleration_z": "accel_z_g",
+    "battery": "battery_v",
+    "tx_power": "tx_power_dbm",
+    "movements": "movement_counter",
+    "sequence": "sequence",
+}
+
+
+@pytest.mark.data
+def test_a_ruuvi_broadcast_gives_all_its_fields():
+    messages = _messages("ruuvi_raw")
+    assert len(messages) == 4
+    for message in messages:
+        samples = FORMATS["ruuvi_raw"]().decode(
+            "t", bytes.fromhex(message["payload_hex"]), arrived_at=ARRIVAL
+        )
+        expected = {name: value for name, value in message["expected"].items() if name != "data_format"}
+        assert {RUUVI[one.channel]: one.value for one in samples.samples} == pytest.approx(
+            expected, rel=1e-12
+        )
+
+
+@pytest.mark.data
+def test_sparkplug_metrics_are_known_by_name_or_by_alias_from_the_birth():
+    if "sparkplug_b" not in FORMATS:
+        pytest.skip("no format 'sparkplug_b' yet")
+    messages, decoder = _messages("sparkplug_b"), FORMATS["sparkplug_b"]()
+    assert len(messages) == 6
+    aliases: dict[int, str] = {}
+    for message in messages:
+        samples = decoder.decode(message["topic"], bytes.fromhex(message["payload_hex"]), arrived_at=ARRIVAL)
+        assert samples.errors == (), message["id"]
+        expected = {}
+        for metric in message["expected"]["metrics"]:
+            name = metric["name"] or aliases[metric["alias"]]
+            if metric.get("alias") is not None:
+                aliases[metric["alias"]] = name
+            control = name == "bdSeq" or name.startswith("Node Control/")
+            if isinstance(metric["value"], int | float) and not control:
+                expected[name] = (metric["value"], metric["timestamp"])
+        got = {one.channel: (one.value, (one.taken_at or 0) // 10**6) for one in samples.samples}
+        assert got.keys() == expected.keys(), message["id"]
+        for name, (value, milliseconds) in expected.items():
+            assert got[name] == (pytest.approx(value, rel=1e-6), milliseconds), message["id"]
