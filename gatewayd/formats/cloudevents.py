@@ -1,8 +1,8 @@
 """CloudEvents, structured mode: the envelope names the device and the time, ``data`` holds the readings.
 
 ``{"specversion":"1.0","id":…,"source":"mqtt://…","subject":"fleet-a/temp-0042","time":"2026-05-22T14:10:42.512Z",
-"data":{"celsius":22.4}}`` gives ``fleet-a/temp-0042`` ``celsius`` 22.4. The device is the ``subject``, which is what the
-event is about; without one, the topic's.
+"data":{"celsius":22.4}}`` gives ``fleet-a/temp-0042`` ``celsius`` 22.4. The device is the ``subject``, which is what
+the event is about; without one, the topic's.
 
 Reference:
     CloudEvents 1.0.2, "Context Attributes"; JSON Event Format 1.0.2, 3.1 "Handling of data".

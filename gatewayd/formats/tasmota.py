@@ -17,9 +17,9 @@ from datetime import UTC, tzinfo
 
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import Path, leaves, parse_object
+from gatewayd.formats.local_time import find_zone, local_ns
 from gatewayd.formats.sample import Sample, Samples
-from gatewayd.formats.timestamp import local_ns, to_ns
-from gatewayd.formats.zone import find_zone
+from gatewayd.formats.timestamp import to_ns
 
 _PREFIXES = ("tele", "stat", "cmnd")
 _POWER = re.compile(r"POWER[0-9]{0,2}")

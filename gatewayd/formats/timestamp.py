@@ -7,8 +7,7 @@ instants are not believable: a clock that was never set gives 1970, 2000 or the 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -22,8 +21,6 @@ Unit = Literal["auto", "s", "ms", "us", "ns", "iso"]
 _PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _EARLIEST_NS = 10**9 * 10**9  # 2001-09-09T01:46:40Z
 _LATEST_NS = 2**63 - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = timedelta(seconds=1)
 _ISO = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,12}))?\s*(Z|z|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
 )
@@ -61,55 +58,6 @@ def to_ns(value: object, unit: Unit) -> int:
     if isinstance(value, int):
         return _believable(value * factor)
     return _believable(_float_ns(value, factor))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalInstant:
-    """What a local time means.
-
-    Attributes:
-        taken_at: Nanoseconds since the Unix epoch, 2001..2262.
-        exists: False for a time that clocks skip when they are put forward.
-    """
-
-    taken_at: int
-    exists: bool
-
-
-def local_ns(text: str, zone: tzinfo, *, arrived_at: int) -> LocalInstant:
-    """Read a time stamp in ISO 8601 that is local time where it names no offset.
-
-    When clocks are put back, an hour occurs twice: of the two instants the one nearest to the arrival is taken, the
-    earlier of two equally near. When they are put forward, an hour does not occur at all: whoever sends such a time has
-    a clock that was not put forward yet, so the offset from before the change is taken, and the result says so.
-
-    Args:
-        text: ``2025-10-26T02:30:00``, with or without fraction and offset.
-        zone: Of local times, such as ``ZoneInfo("Europe/Berlin")``.
-        arrived_at: Gateway clock, ns since the Unix epoch.
-
-    Raises:
-        RejectedInputError: ``invalid_time`` or ``unbelievable_time``.
-
-    Reference:
-        PEP 495, "fold", for times that occur twice or never.
-    """
-    match = _ISO.fullmatch(text.strip())
-    if match is None:
-        raise RejectedInputError("invalid_time", text[:40])
-    date, clock, fraction, offset = match.groups()
-    if offset is not None:
-        return LocalInstant(taken_at=_believable(_iso_ns(match)), exists=True)
-    try:
-        local = datetime.fromisoformat(f"{date}T{clock}").replace(tzinfo=zone)
-        first, second = _epoch_s(local), _epoch_s(local.replace(fold=1))
-    except (ValueError, OverflowError) as error:
-        raise RejectedInputError("invalid_time", text[:40]) from error
-    below = _fraction_ns(fraction)
-    candidates = (first * 10**9 + below, second * 10**9 + below)
-    exists = first <= second  # in a skipped hour, the offset from after the change gives the earlier instant
-    taken_at = min(candidates, key=lambda ns: abs(ns - arrived_at)) if exists else candidates[0]
-    return LocalInstant(taken_at=_believable(taken_at), exists=exists)
 
 
 def column_ns(values: Sequence[object], unit: Unit) -> tuple[Int64, dict[str, int]]:
@@ -183,16 +131,9 @@ def _iso_ns(match: re.Match[str]) -> int:
         whole = datetime.fromisoformat(f"{date}T{clock}{offset}").astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise RejectedInputError("invalid_time", match.group()[:40]) from error
-    return _epoch_s(whole) * 10**9 + _fraction_ns(fraction)
-
-
-def _epoch_s(whole: datetime) -> int:
-    # not timestamp(): a float, which years far away round
-    return (whole - _EPOCH) // _SECOND
-
-
-def _fraction_ns(digits: str | None) -> int:
-    return int(((digits or "") + "000000000")[:9])
+    days = whole.toordinal() - 719_163  # 1970-01-01
+    seconds = days * 86_400 + whole.hour * 3600 + whole.minute * 60 + whole.second
+    return seconds * 10**9 + int(((fraction or "") + "000000000")[:9])
 
 
 def _believable(nanoseconds: int) -> int:

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.errors import RejectedInputError
-from gatewayd.formats.timestamp import local_ns, to_ns
+from gatewayd.formats.local_time import find_zone, local_ns
+from gatewayd.formats.timestamp import to_ns
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR = 3600 * 10**9
-instants = st.integers(10**9, 2**31).map(lambda second: datetime.fromtimestamp(second, tz=UTC))
+instants = st.integers(10**9 + 86_400, 2**31).map(lambda second: datetime.fromtimestamp(second, tz=UTC))
 
 
 def utc(text):
@@ -112,3 +113,24 @@ def test_a_time_that_cannot_be_is_rejected(text, reason):
 def test_any_text_is_a_time_or_rejected(text, arrived_at):
     with suppress(RejectedInputError):
         assert 10**18 <= local_ns(text, BERLIN, arrived_at=arrived_at).taken_at < 2**63
+
+
+def test_a_zone_is_found_by_its_name():
+    assert find_zone("Europe/Berlin").key == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/Berln", "Europe", "", "../etc/passwd", "/etc/localtime", "a\0b", "x" * 5000]
+)
+def test_a_name_of_no_zone_is_refused_in_one_line(name):
+    with pytest.raises(ValueError, match="no time zone") as caught:
+        find_zone(name)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_zone_or_refused(name):
+    try:
+        find_zone(name)
+    except ValueError as error:
+        assert "no time zone" in str(error)  # noqa: PT017  # most texts are refused, "UTC" isn't

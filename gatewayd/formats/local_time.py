@@ -1,0 +1,80 @@
+"""Local times without offset, and the zones they are in.
+
+When clocks are put back, an hour occurs twice: of the two instants the one nearest to the arrival is taken, the earlier
+of two equally near. When they are put forward, an hour does not occur at all: whoever sends such a time has a clock
+that was not put forward yet, so the offset from before the change is taken, and the result says so.
+
+Reference:
+    PEP 495, "fold", for times that occur twice or never.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from gatewayd.errors import RejectedInputError
+from gatewayd.formats.timestamp import to_ns
+
+_OFFSET = re.compile(r"(?:[Zz]|[+-]\d{2}(?::?\d{2})?)\Z")  # at the end of what to_ns takes for ISO 8601
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock's, whose zone is what we look for
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalInstant:
+    """What a local time means.
+
+    Attributes:
+        taken_at: Nanoseconds since the Unix epoch, 2001..2262.
+        exists: False for a time that clocks skip when they are put forward.
+    """
+
+    taken_at: int
+    exists: bool
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """Find a time zone of the IANA database.
+
+    Raises:
+        ValueError: There is none of this name; the message says so in a few words.
+    """
+    try:
+        return ZoneInfo(name)
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ) as error:  # OSError: the name of a folder, or too long
+        raise ValueError(
+            f"no time zone {name!r}; expected a name such as 'Europe/Berlin' (are the system's time zones installed?)"
+        ) from error
+
+
+def local_ns(text: str, zone: tzinfo, *, arrived_at: int) -> LocalInstant:
+    """Read a time stamp in ISO 8601 that is local time where it names no offset.
+
+    Args:
+        text: ``2025-10-26T02:30:00``, with or without fraction and offset.
+        zone: Of local times, such as ``find_zone("Europe/Berlin")``.
+        arrived_at: Gateway clock, ns since the Unix epoch.
+
+    Raises:
+        RejectedInputError: ``invalid_time`` or ``unbelievable_time``.
+    """
+    wall_ns = to_ns(text, "iso")  # without offset: what a clock in UTC shows
+    if _OFFSET.search(text.strip()):
+        return LocalInstant(taken_at=wall_ns, exists=True)
+    wall = _EPOCH + timedelta(microseconds=wall_ns // 1000)
+    first, second = (wall_ns - _offset_ns(wall.replace(fold=fold), zone) for fold in (0, 1))
+    exists = first <= second  # in a skipped hour, the offset from after the change gives the earlier instant
+    taken_at = min((first, second), key=lambda ns: abs(ns - arrived_at)) if exists else first
+    return LocalInstant(taken_at=to_ns(taken_at, "ns"), exists=exists)
+
+
+def _offset_ns(wall: datetime, zone: tzinfo) -> int:
+    offset = zone.utcoffset(wall)
+    if offset is None:
+        raise RejectedInputError("invalid_time", "a zone without offsets")
+    return offset // _MICROSECOND * 1000
