@@ -6,7 +6,7 @@ and in number, so that no message can hold up the line.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -17,6 +17,7 @@ MAX_DEPTH = 16  # keys on one path; the deepest known sensor (Tasmota, OpenTherm
 MAX_LEAVES = 10_000  # of one message
 
 _SWITCH = {"ON": 1.0, "OFF": 0.0}  # just this spelling: "on" is also a mode's or an effect's name
+_NUMBERS = (int, float)  # a bool is an int; not int | float, which would be made anew at every leaf
 _parse = msgspec.json.Decoder().decode
 
 Path = tuple[str, ...]
@@ -55,12 +56,7 @@ def leaves(document: Mapping[str, object], *, switches: bool = False) -> list[tu
         RejectedInputError: ``too_deep`` or ``too_many_values``.
     """
     found: list[tuple[Path, float]] = []
-    for path, value in _walk(document, ()):
-        number = leaf_number(value, switches=switches)
-        if number is not None:
-            found.append((path, number))
-            if len(found) > MAX_LEAVES:
-                raise RejectedInputError("too_many_values")
+    _collect(document.items(), (), found, switches=switches)
     return found
 
 
@@ -68,7 +64,7 @@ def leaf_number(value: object, *, switches: bool = False) -> float | None:
     """Read one leaf; None where it is no reading."""
     if isinstance(value, str):
         return _SWITCH.get(value) if switches else None
-    if not isinstance(value, bool | int | float):
+    if not isinstance(value, _NUMBERS):
         return None
     try:
         result = float(value)
@@ -77,16 +73,18 @@ def leaf_number(value: object, *, switches: bool = False) -> float | None:
     return result if math.isfinite(result) else None
 
 
-def _walk(node: object, path: Path) -> Iterator[tuple[Path, object]]:
-    children: Iterator[tuple[str, object]]
-    if isinstance(node, Mapping):
-        children = iter(node.items())
-    elif isinstance(node, list):
-        children = ((str(index), child) for index, child in enumerate(node))
-    else:
-        yield path, node
-        return
+def _collect(
+    children: Iterable[tuple[str, object]], path: Path, found: list[tuple[Path, float]], *, switches: bool
+) -> None:
     if len(path) == MAX_DEPTH:
         raise RejectedInputError("too_deep")
     for key, child in children:
-        yield from _walk(child, (*path, key))
+        if isinstance(child, dict):
+            _collect(child.items(), (*path, key), found, switches=switches)
+        elif isinstance(child, list):
+            elements = ((str(index), element) for index, element in enumerate(child))
+            _collect(elements, (*path, key), found, switches=switches)
+        elif (value := leaf_number(child, switches=switches)) is not None:
+            if len(found) == MAX_LEAVES:
+                raise RejectedInputError("too_many_values")
+            found.append(((*path, key), value))

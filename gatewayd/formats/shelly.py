@@ -20,7 +20,7 @@ from gatewayd.formats.leaves import Path, leaves, parse_object
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.timestamp import to_ns
 
-_NOTIFICATIONS = frozenset({"NotifyStatus", "NotifyFullStatus"})
+_NOTIFICATIONS = ("NotifyStatus", "NotifyFullStatus")
 _ADDRESS = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.IGNORECASE)
 _NO_READINGS = frozenset({"id", "ts", "minute_ts", "last_sync_ts", "unixtime", "pid", "BTHome_version"})
 _UNITS = {

@@ -13,7 +13,6 @@ Reference:
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, tzinfo
 
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import Path, leaves, parse_object
@@ -64,14 +63,14 @@ class TasmotaFormat:
     """Reads Tasmota's messages. Keeps nothing between them.
 
     Args:
-        timezone: Of the devices' clocks, such as ``Europe/Berlin``; None: UTC, Tasmota's own default.
+        timezone: Of the devices' clocks, such as ``Europe/Berlin``. UTC is Tasmota's own default.
 
     Raises:
         ValueError: There is no such time zone.
     """
 
-    def __init__(self, *, timezone: str | None = None) -> None:
-        self._zone: tzinfo = UTC if timezone is None else find_zone(timezone)
+    def __init__(self, *, timezone: str = "UTC") -> None:
+        self._zone = find_zone(timezone)
 
     def decode(self, topic: str, payload: bytes, *, arrived_at: int) -> Samples:
         """Decode one message; see ``SampleFormat``.

@@ -63,6 +63,11 @@ def test_a_device_goes_offline_by_its_will():
     assert decode(ShellyFormat(), "site/pump/online", "true").offline == ()
 
 
+@pytest.mark.parametrize("method", ["[]", "{}", "null", '"NotifyEvent"', "7"])
+def test_another_method_gives_nothing_quietly(method):
+    assert rows(decode(ShellyFormat(), "a/events/rpc", NOTIFY.replace('"NotifyStatus"', method))) == []
+
+
 def test_a_notification_without_object_is_counted():
     assert decode(ShellyFormat(), "a/events/rpc", '{"method":"NotifyStatus"}').errors == ("no_params",)
     assert decode(ShellyFormat(), "a/events/rpc", "hello").errors == ("not_json",)

@@ -48,7 +48,7 @@ def test_a_topic_of_another_shape_is_counted(topic):
 
 
 def test_local_time_is_utc_unless_a_zone_is_configured():
-    for timezone, expected in [(None, "2025-07-14T10:26:50Z"), ("Europe/Berlin", "2025-07-14T08:26:50Z")]:
+    for timezone, expected in [("UTC", "2025-07-14T10:26:50Z"), ("Europe/Berlin", "2025-07-14T08:26:50Z")]:
         (sample,) = decode(TasmotaFormat(timezone=timezone), "tele/a/SENSOR", SENSOR).samples
         assert sample.taken_at == to_ns(expected, "iso")
 
@@ -131,7 +131,7 @@ def test_the_last_will_names_the_device():
 @given(
     topics(TOPICS),
     st.binary() | json_values(KEYS).map(lambda v: json.dumps(v).encode()) | damaged([SENSOR.encode()]),
-    st.sampled_from([None, "Europe/Berlin"]),
+    st.sampled_from(["UTC", "Europe/Berlin"]),
 )
 def test_any_message_gives_samples_or_a_reason(topic, payload, timezone):
     check(TasmotaFormat(timezone=timezone).decode(topic, payload, arrived_at=ARRIVAL))

@@ -168,6 +168,8 @@ def test_what_is_no_list_of_devices_is_counted_and_memory_is_bounded():
     decoder = Zigbee2MqttFormat()
     for payload in ["{}", '[{"friendly_name":7}]', "[", b"\xff", '[{"definition":' * 50_000]:
         assert decode(decoder, "zigbee2mqtt/bridge/devices", payload).errors == ("not_definitions",)
+    too_large = b"[" + b" " * 16 * 1_048_576
+    assert decode(decoder, "zigbee2mqtt/bridge/devices", too_large).errors == ("too_large",)
     many = [{"friendly_name": f"d{n}", "definition": None} for n in range(MAX_ENTRIES + 10)]
     assert decode(decoder, "zigbee2mqtt/bridge/devices", json.dumps(many)).errors == ()
     assert len(decoder._units) == MAX_ENTRIES
