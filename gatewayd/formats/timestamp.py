@@ -97,6 +97,8 @@ def _magnitude(value: float) -> str:
 def _float_ns(value: float, factor: int) -> int:
     # A float of seconds has 0.24 µs between neighbours today: rounding to µs gives back what the sender wrote,
     # where rounding to ns would give digits that nobody wrote.
+    if abs(value) > _LATEST_NS / factor:
+        raise RejectedInputError("unbelievable_time", str(value))
     if factor >= 10**6:
         return round(value * (factor // 1000)) * 1000
     return round(value * factor)
