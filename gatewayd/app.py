@@ -125,7 +125,7 @@ class _Gateway:
         """Put the file as it is now in force; the old configuration stays where that can't be done."""
         try:
             prepared = prepare(self._prepared.loaded.path)
-            _refuse_restart_needed(self._prepared.settings, prepared.settings)
+            _refuse_restart_needed(self._prepared, prepared)
             self._go_on_with(prepared)
         except StartupError as error:
             problems = str(error).splitlines()
@@ -231,8 +231,12 @@ def _subscriptions(prepared: Prepared) -> list[tuple[str, int]]:
 
 def _link(prepared: Prepared) -> tuple[BrokerSettings, str | None]:
     name = _source_name(prepared.settings)
-    secret = prepared.secrets.get(name)
-    return prepared.settings.brokers[name], None if secret is None else secret.reveal()
+    return prepared.settings.brokers[name], _password(prepared, name)
+
+
+def _password(prepared: Prepared, broker: str) -> str | None:
+    secret = prepared.secrets.get(broker)
+    return None if secret is None else secret.reveal()
 
 
 def _broker(prepared: Prepared, name: str) -> BrokerSettings:
@@ -276,16 +280,22 @@ def _upstream_session(prepared: Prepared, name: str) -> Session:
     )
 
 
-def _refuse_restart_needed(old: Settings, new: Settings) -> None:
+def _refuse_restart_needed(before: Prepared, after: Prepared) -> None:
     """Raise where a change reaches further than a reload can."""
+    old, new = before.settings, after.settings
     upstreams = [{stream.publish.to for stream in settings.streams.values()} for settings in (old, new)]
-    changed = []
-    if old.gateway.model_copy(update={"log_level": new.gateway.log_level}) != new.gateway:
-        changed.append("gateway")
-    if upstreams[0] != upstreams[1] or any(
-        old.brokers[name] != new.brokers.get(name) for name in upstreams[0]
-    ):
-        changed.append("upstream brokers")
+    changed = [
+        f"gateway.{option}"
+        for option in type(old.gateway).model_fields
+        if option != "log_level" and getattr(old.gateway, option) != getattr(new.gateway, option)
+    ]
+    if upstreams[0] != upstreams[1]:
+        changed.append("the upstream brokers")
+    for name in sorted(upstreams[0] & upstreams[1]):
+        if old.brokers[name] != new.brokers[name]:
+            changed.append(f"brokers.{name}")
+        elif _password(before, name) != _password(after, name):
+            changed.append(f"the password of brokers.{name}")
     changed += [name for name in ("line", "outbox") if getattr(old, name) != getattr(new, name)]
     if changed:
         raise StartupError(f"{', '.join(changed)} changed: restart the service for that")

@@ -218,6 +218,8 @@ class Line:
         restarted = following.flow.adopt(self._flow)
         if restarted:
             self._log.warning("windows_restarted", streams=restarted)
+        if following.flow.abandoned_alerts:
+            self._log.warning("alerts_abandoned", standing=following.flow.abandoned_alerts)
         self._flow = following.flow
         if following.source is not None:
             self._refused_before.update(self._source.refused)

@@ -14,7 +14,7 @@ from gatewayd.startup import Prepared, prepare
     "--config",
     "path",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The configuration file.",
 )
 def command(path: Path) -> None:

@@ -13,7 +13,7 @@ from gatewayd.startup import prepare
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=Path("/etc/gatewayd/gatewayd.yaml"),
     show_default=True,
     help="The configuration file.",

@@ -33,6 +33,8 @@ class LineFigures:
         unstored: Publications that the outbox could not take, by reason.
         refused_frames: PUBLISH frames that the session would not take in, by reason.
         is_subscribed: Whether the line receives.
+        examples: For ``refused/REASON`` the first topic it happened to; for ``rejected/REASON`` and
+            ``dropped/REASON`` the first device, as ``stream/levels``.
     """
 
     messages: int = 0
@@ -56,6 +58,7 @@ class LineFigures:
     unstored: Mapping[str, int] = field(default_factory=dict)
     refused_frames: Mapping[str, int] = field(default_factory=dict)
     is_subscribed: bool = False
+    examples: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,9 @@ class Cleaner:
         max_future_ns: How far ahead of its arrival a reading may claim to have been taken.
         is_ordered: Whether readings carry the sensor's time and so must rise. Readings stamped on arrival are in
             order by nature, and several of them may share an instant.
+
+    Attributes:
+        examples: For each reason of the latest batch, a device that it happened to.
     """
 
     def __init__(
@@ -35,58 +38,70 @@ class Cleaner:
         self._has_range = bool(np.isfinite(self._least).any() or np.isfinite(self._greatest).any())
         self._max_future_ns = max_future_ns
         self._is_ordered = is_ordered
+        self.examples: dict[str, int] = {}
         self._newest: Int64 = np.empty(0, dtype=np.int64)
         self._latest: Float64 = np.empty((0, len(self._least)), dtype=np.float64)
 
-    def clean(self, batch: Batch, arrived_at: Int64) -> tuple[Batch, dict[str, int]]:
+    def clean(
+        self, batch: Batch, arrived_at: Int64, has_own_time: Bool | None = None
+    ) -> tuple[Batch, dict[str, int]]:
         """Return the readings that may go on, in their order, and how many were dropped, by reason.
 
         Args:
             batch: Readings in order of arrival.
             arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch.
+            has_own_time: Shape ``(n,)``, which of them carry the sensor's time; None: all. The others are in order by
+                nature, and say nothing about the sensor's clock: were theirs remembered, a sensor whose clock is
+                slow would be late until it has caught up.
         """
         dropped: dict[str, int] = {}
+        self.examples = {}
         keep = np.ones(len(batch), dtype=np.bool_)
-        self._drop(keep, np.isnan(batch.values).any(axis=1), "missing", dropped)
+        self._drop(batch, keep, np.isnan(batch.values).any(axis=1), "missing", dropped)
         if self._has_range:
             outside = ((batch.values < self._least) | (batch.values > self._greatest)).any(axis=1)
-            self._drop(keep, outside, "out_of_range", dropped)
+            self._drop(batch, keep, outside, "out_of_range", dropped)
         if self._is_ordered:
-            self._drop(keep, batch.taken_at - arrived_at > self._max_future_ns, "future", dropped)
+            self._drop(batch, keep, batch.taken_at - arrived_at > self._max_future_ns, "future", dropped)
+            own = None if has_own_time is None or has_own_time.all() else has_own_time[keep]
             batch, keep = _kept(batch, keep), np.ones(int(keep.sum()), dtype=np.bool_)
-            self._order(batch, keep, dropped)
+            self._order(batch, keep, own, dropped)
         return _kept(batch, keep), dropped
 
-    @staticmethod
-    def _drop(keep: Bool, bad: Bool, reason: str, dropped: dict[str, int]) -> None:
+    def _drop(self, batch: Batch, keep: Bool, bad: Bool, reason: str, dropped: dict[str, int]) -> None:
         bad = bad & keep
         count = int(np.count_nonzero(bad))
         if count:
             keep[bad] = False
             dropped[reason] = count
+            self.examples[reason] = int(batch.device[np.argmax(bad)])
 
-    def _order(self, batch: Batch, keep: Bool, dropped: dict[str, int]) -> None:
+    def _order(self, batch: Batch, keep: Bool, own: Bool | None, dropped: dict[str, int]) -> None:
         """Clear ``keep`` where a reading isn't newer than its device's newest; remember the newest."""
         if not len(batch):
             return
         self._grow(int(batch.device.max()) + 1)
+        if own is not None:
+            self._order_one_by_one(batch, keep, own, dropped)
+            return
         groups = by_device(batch.device)
         taken_at = batch.taken_at[groups.order]
         before = np.empty_like(taken_at)
         before[1:] = taken_at[:-1]
         before[groups.is_first] = self._newest[groups.device[groups.is_first]]
         if not (taken_at > before).all():
-            self._order_one_by_one(batch, keep, dropped)
+            self._order_one_by_one(batch, keep, np.ones(len(batch), dtype=np.bool_), dropped)
             return
         is_last = np.empty_like(groups.is_first)
         is_last[:-1], is_last[-1] = groups.is_first[1:], True
         self._newest[groups.device[is_last]] = taken_at[is_last]
         self._latest[groups.device[is_last]] = batch.values[groups.order[is_last]]
 
-    def _order_one_by_one(self, batch: Batch, keep: Bool, dropped: dict[str, int]) -> None:
-        for row, (device, taken_at) in enumerate(
-            zip(batch.device.tolist(), batch.taken_at.tolist(), strict=True)
-        ):
+    def _order_one_by_one(self, batch: Batch, keep: Bool, own: Bool, dropped: dict[str, int]) -> None:
+        columns = zip(batch.device.tolist(), batch.taken_at.tolist(), own.tolist(), strict=True)
+        for row, (device, taken_at, is_own) in enumerate(columns):
+            if not is_own:
+                continue
             newest = int(self._newest[device])
             if taken_at > newest:
                 self._newest[device] = taken_at
@@ -96,6 +111,7 @@ class Cleaner:
             reason = "duplicate" if is_same else "late"
             keep[row] = False
             dropped[reason] = dropped.get(reason, 0) + 1
+            self.examples.setdefault(reason, device)
 
     def _grow(self, devices: int) -> None:
         have = len(self._newest)

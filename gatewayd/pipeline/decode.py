@@ -18,6 +18,7 @@ from gatewayd.pipeline.encode import Device
 
 _RETAIN = 1
 _UNKNOWN = -1
+_EXAMPLE_BYTES = 200
 _STREAM_SHIFT = 32  # a route is stream << 32 | device
 
 
@@ -82,10 +83,14 @@ class Router:
     Args:
         streams: Devices of each stream, in the order of the configuration.
         is_timed: Per stream, whether its payloads carry their own time.
+
+    Attributes:
+        examples: For each reason, the first topic that was refused for it.
     """
 
     def __init__(self, streams: Sequence[Devices], is_timed: Sequence[bool]) -> None:
         self._streams, self._is_timed = streams, is_timed
+        self.examples: dict[str, str] = {}
         self._routes: dict[bytes, int] = {}  # topics that belong to one stream, nearly always all
         self._shared: dict[bytes, tuple[int, ...]] = {}  # topics that several streams subscribe to
 
@@ -127,6 +132,8 @@ class Router:
             some = self._examine(messages[row])
             if isinstance(some, str):
                 refused[some] = refused.get(some, 0) + 1
+                if some not in self.examples:
+                    self.examples[some] = messages[row][0][:_EXAMPLE_BYTES].decode(errors="backslashreplace")
                 continue
             for one in some:
                 rows.append(row)
@@ -194,10 +201,19 @@ class Router:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Readings:
-    """Decoded readings, when each arrived, and what became of the payloads that gave none."""
+    """Decoded readings, when each arrived, and what became of the payloads that gave none.
+
+    Attributes:
+        batch: The readings.
+        arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch.
+        has_own_time: Shape ``(n,)``; where not, ``taken_at`` is the time of arrival.
+        rejected: ``(payload index, reason)``.
+        untimed: ``(reason, count)`` of readings whose own time cannot be used.
+    """
 
     batch: Batch
     arrived_at: Int64
+    has_own_time: Bool
     rejected: tuple[tuple[int, str], ...]
     untimed: tuple[tuple[str, int], ...]
 
@@ -209,11 +225,14 @@ def decode(routed: Routed, payload_format: Format) -> Readings:
         device, arrived_at = routed.device, routed.arrived_at
     else:
         device, arrived_at = routed.device[decoded.source], routed.arrived_at[decoded.source]
-    has_time = decoded.taken_at != NO_TIME
-    taken_at = decoded.taken_at if has_time.all() else np.where(has_time, decoded.taken_at, arrived_at)
+    has_own_time = decoded.taken_at != NO_TIME
+    taken_at = (
+        decoded.taken_at if has_own_time.all() else np.where(has_own_time, decoded.taken_at, arrived_at)
+    )
     return Readings(
         batch=Batch(device=device, taken_at=taken_at, values=decoded.values),
         arrived_at=arrived_at,
+        has_own_time=has_own_time,
         rejected=decoded.rejected,
         untimed=decoded.untimed,
     )

@@ -44,6 +44,9 @@ class Flow:
     Args:
         gateway: The gateway's id.
         plans: The streams, in the order of the configuration.
+
+    Attributes:
+        abandoned_alerts: Alerts that the latest ``adopt`` could not carry over, by stream; nothing will clear them.
     """
 
     def __init__(self, gateway: str, plans: Sequence[StreamPlan]) -> None:
@@ -57,6 +60,9 @@ class Flow:
         self._unscored: Counter[str] = Counter()
         self._saturated: Counter[str] = Counter()
         self._totals: Counter[str] = Counter()
+        self._dropped_before: Counter[str] = Counter()  # by streams that a reload removed
+        self._examples: dict[str, str] = {}
+        self.abandoned_alerts: dict[str, int] = {}
 
     def run(self, messages: Sequence[Message], arrived_at: Int64) -> Outcome:
         """Take messages in.
@@ -68,6 +74,8 @@ class Flow:
         outcome = Outcome(publications=[], changes=[])
         routed, refused = self._router.route(messages, arrived_at)
         self._refused.update(refused)
+        for reason in refused:
+            self._examples.setdefault(f"refused/{reason}", self._router.examples[reason])
         handed_on = sum(len(part.payloads) for part in routed if part is not None)
         self._totals["messages"] += len(messages)
         self._totals["copies"] += handed_on + sum(refused.values()) - len(messages)
@@ -82,26 +90,40 @@ class Flow:
         Returns:
             Names of the streams whose open windows could not be kept.
         """
-        for name in ("_refused", "_rejected", "_untimed", "_unscored", "_saturated", "_totals"):
+        for name in (
+            "_refused",
+            "_rejected",
+            "_untimed",
+            "_unscored",
+            "_saturated",
+            "_totals",
+            "_examples",
+            "_dropped_before",
+        ):
             setattr(self, name, getattr(old, name))
         before = {stream.name: stream for stream in old._streams}  # noqa: SLF001  # its own kind
-        restarted = [
-            stream.name
-            for stream in self._streams
-            if stream.name in before and not stream.adopt(before.pop(stream.name))
-        ]
+        restarted: list[str] = []
+        self.abandoned_alerts = {}
+        for stream in self._streams:
+            earlier = before.pop(stream.name, None)
+            if earlier is None:
+                continue
+            if not stream.adopt(earlier):
+                restarted.append(stream.name)
+            if earlier.decider.standing > stream.decider.standing:
+                self.abandoned_alerts[stream.name] = earlier.decider.standing - stream.decider.standing
         for gone in before.values():
             self._totals["scored"] += gone.windower.scored
-            self._totals["gone"] += (
-                sum(gone.dropped.values()) + gone.windower.abandoned + gone.windower.waiting
-            )
+            self._dropped_before.update(gone.dropped)
+            self._dropped_before["gap"] += gone.windower.abandoned
+            self._dropped_before["reload"] += gone.windower.waiting
+            if gone.decider.standing:
+                self.abandoned_alerts[gone.name] = gone.decider.standing
         return restarted
 
     def figures(self) -> LineFigures:
         """Return what was done so far; ``is_subscribed``, ``unstored`` and ``refused_frames`` are the shell's."""
-        dropped: Counter[str] = Counter()
-        if self._totals["gone"]:
-            dropped["reload"] = self._totals["gone"]
+        dropped = Counter(self._dropped_before)
         for stream in self._streams:
             dropped.update(stream.dropped)
             if stream.windower.abandoned:
@@ -125,16 +147,21 @@ class Flow:
             alerts_standing=sum(stream.decider.standing for stream in self._streams),
             devices=sum(len(stream.devices.known) for stream in self._streams),
             saturated=dict(self._saturated),
+            examples=dict(self._examples),
         )
 
     def _run_stream(self, stream: Stream, routed: Routed, outcome: Outcome) -> None:
         readings = decode(routed, stream.format)
-        self._rejected.update(reason for _, reason in readings.rejected)
+        for index, reason in readings.rejected:
+            self._rejected[reason] += 1
+            self._note(stream, "rejected", reason, int(routed.device[index]))
         self._untimed.update(dict(readings.untimed))
         self._totals["accepted"] += len(routed.payloads) - len(readings.rejected)
         self._totals["readings"] += len(readings.batch)
-        batch, dropped = stream.cleaner.clean(readings.batch, readings.arrived_at)
+        batch, dropped = stream.cleaner.clean(readings.batch, readings.arrived_at, readings.has_own_time)
         stream.dropped.update(dropped)
+        for reason, device in stream.cleaner.examples.items():
+            self._note(stream, "dropped", reason, device)
         windows = stream.windower.add(batch)
         if not len(windows):
             return
@@ -145,6 +172,13 @@ class Flow:
         scores = score(inference.outputs, normalised, stream.spec)
         for prediction in self._predictions(stream, windows, inference, scores):
             self._decide(stream, prediction, outcome)
+
+    def _note(self, stream: Stream, what: str, reason: str, device: int) -> None:
+        """Remember the first device that something happened to, for the log."""
+        key = f"{what}/{reason}"
+        if key not in self._examples:
+            levels = stream.devices.known[device].levels.values()
+            self._examples[key] = "/".join((stream.name, *levels))
 
     def _predictions(
         self, stream: Stream, windows: WindowBatch, inference: Inference, scores: Scores

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
 
 _LOSSES = (
+    ("frames_refused", "refused_frames"),
     ("messages_refused", "refused"),
     ("payloads_rejected", "rejected"),
     ("readings_dropped", "dropped"),
@@ -52,11 +53,15 @@ class FigureReport:
                 told = self._told.get((event, reason), 0)
                 if count > told and (told == 0 or is_due):
                     self._told[event, reason] = count
-                    yield logging.WARNING, event, {"reason": reason, "count": count - told, "total": count}
+                    fields: dict[str, object] = {"reason": reason, "count": count - told, "total": count}
+                    if (example := line.examples.get(f"{name}/{reason}")) is not None:
+                        fields["first_seen_on"] = example
+                    yield logging.WARNING, event, fields
         if not is_due:
             return
         self._due_s = now_s + self._interval_s
         fields = dataclasses.asdict(line)
+        del fields["examples"]  # told with the first loss
         fields["deliveries"] = {delivery.broker: dataclasses.asdict(delivery) for delivery in deliveries}
         fields["outbox"] = dataclasses.asdict(outbox)
         yield logging.INFO, "figures", fields

@@ -95,3 +95,24 @@ def test_readings_stamped_on_arrival_may_share_an_instant():
     )
     assert len(batch) == 3
     assert dropped == {}
+
+
+def test_a_reading_stamped_on_arrival_does_not_make_a_slow_sensor_late():
+    """A sensor whose clock is an hour slow sends one reading without a time among good ones."""
+    cleaner = make()
+    arrived = np.full(3, ARRIVED, dtype=np.int64)
+    own = np.array([True, False, True])
+    batch, dropped = cleaner.clean(
+        as_batch([(0, 10, 1.0, 1.0), (0, 100, 2.0, 2.0), (0, 11, 3.0, 3.0)]), arrived, own
+    )
+    assert batch.taken_at.tolist() == [10, 100, 11]
+    assert dropped == {}
+    assert len(clean(cleaner, [(0, 12, 1.0, 1.0)])[0]) == 1
+
+
+def test_each_reason_names_a_device_that_it_happened_to():
+    cleaner = make()
+    clean(cleaner, [(0, 95, 1.0, 1.0), (1, 95, math.nan, 0.0), (2, 115, 1.0, 1.0), (0, 94, 1.0, 1.0)])
+    assert cleaner.examples == {"missing": 1, "future": 2, "late": 0}
+    clean(cleaner, [(0, 96, 1.0, 1.0)])
+    assert cleaner.examples == {}

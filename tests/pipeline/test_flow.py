@@ -164,3 +164,25 @@ def test_what_another_flow_cannot_go_on_with_is_counted(other):
     fed(new, range(4, 30))
     assert_sums(new.figures())
     assert new.figures().readings == 30
+
+
+def test_a_reload_names_the_alerts_that_nothing_will_clear_and_keeps_reasons():
+    old = make_flow()
+    fed(old, range(4), a=9)
+    fed(old, [1])
+    new = Flow("gw", [plan("another")])
+    new.adopt(old)
+    assert new.abandoned_alerts == {"pump": 1}
+    assert new.figures().dropped == {"late": 1, "reload": 1}
+    assert_sums(new.figures())
+
+
+def test_the_first_device_or_topic_of_each_loss_is_remembered():
+    flow = make_flow()
+    run(flow, [(b"elsewhere/x", b"1", 0x30, 0), (b"site/l1/p1", b"{", 0x30, 0)])
+    run(flow, [message("site/l1/p2", 5, 1), message("site/l1/p2", 4, 1)])
+    assert flow.figures().examples == {
+        "refused/unexpected_topic": "elsewhere/x",
+        "rejected/not_json": "pump/l1/p1",
+        "dropped/late": "pump/l1/p2",
+    }
