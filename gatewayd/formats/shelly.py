@@ -5,8 +5,9 @@ and ``pump/status/switch:0  {"id":0,"apower":0.0}`` both give ``pump`` ``switch:
 
 The device is what stands before ``/events/rpc`` or ``/status/`` (its topic prefix, which may hold slashes). A
 notification carries only what changed, with the time in ``ts``; a status topic carries no time of its readings.
-Events of buttons and answers to requests are not telemetry. Sensors that a Shelly hears over Bluetooth are passed on by
-its gateway script as ``…/events/{MAC address}  {"temperature":17,"rssi":-92}``; there the device is the address.
+Events of buttons and answers to requests are not telemetry. Sensors that a Shelly hears over Bluetooth are commonly
+passed on by a script, ``blu-publisher.js``: ``shelly-blu/events/{MAC address}  {"temperature":17,"rssi":-92}``. There
+the device is the address.
 
 Reference:
     https://shelly-api-docs.shelly.cloud/gen2/General/Notifications, .../ComponentsAndServices/Mqtt
