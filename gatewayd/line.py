@@ -107,6 +107,7 @@ class Line:
         )  # a newer configuration replaces one that was not yet taken
         self._turns = 0
         self._held: list[Publication] = []  # what the outbox could not take yet, oldest first
+        self._unacknowledged: list[Message] = []  # whose results are held
         self._is_failing = False
         self._unstored: Counter[str] = Counter()
         self._refused_before: Counter[str] = Counter()  # by sources that were replaced
@@ -176,9 +177,13 @@ class Line:
         # result's id is made from it.
         arrived_at = time.time_ns() + np.arange(len(messages), dtype=np.int64)
         outcome = self._flow.run(messages, arrived_at)
-        if outcome.publications:
+        if outcome.publications or self._held:
             self._commit(outcome.publications)
-        self._source.acknowledge(messages)
+        if self._held:
+            # Not stored yet: the broker keeps what has a receipt. What came at QoS 0 nobody can keep.
+            self._unacknowledged += [message for message in messages if message[3]]
+        else:
+            self._source.acknowledge(messages)
         for change in outcome.changes:
             self._report(change)
 
@@ -209,6 +214,9 @@ class Line:
             time.sleep(0.05)  # a disk that fails at once must not make the line spin
             return
         self._held = []
+        if self._unacknowledged:
+            self._source.acknowledge(self._unacknowledged)
+            self._unacknowledged = []
         if self._is_failing:
             self._is_failing = False
             self._log.info("outbox_recovered", stored=len(publications), lost=self._unstored.total())
