@@ -1,5 +1,7 @@
 """``gatewayd train``: recordings in, a model bundle out."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from gatewayd.config.settings import Name
 from gatewayd.domain.model import ChannelSpec
+from gatewayd.model.bundle import MANIFEST_FILE
 from gatewayd.workbench.fit import Recipe
-from gatewayd.workbench.table import Columns, read_table
+from gatewayd.workbench.table import Columns, Table, read_table
 from gatewayd.workbench.train import Report, TrainOptions, train
 
 _DEFAULTS = TrainOptions(name="default")
@@ -24,11 +27,17 @@ def _check_name(_context: click.Context, _parameter: click.Parameter, text: str)
         raise click.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
 
 
-def _channels(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[ChannelSpec, ...]:
+def _channels(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> tuple[ChannelSpec, ...]:
     """Read ``temperature:°C,vibration:g``."""
+    if text is None:
+        return ()
     found = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in text.split(","):
         name, _, unit = part.partition(":")
+        if not name.strip():
+            raise click.BadParameter(f"a channel has no name in '{text}'")
         found.append(ChannelSpec(name=_check_name(_context, _parameter, name.strip()), unit=unit.strip()))
     if len({channel.name for channel in found}) < len(found):
         raise click.BadParameter("a channel occurs twice")
@@ -48,7 +57,6 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str) -> t
 @click.option("--version", default=_DEFAULTS.version, show_default=True, help="The model's version.")
 @click.option(
     "--channels",
-    default="",
     callback=_channels,
     help="Columns and units, such as 'temperature:°C,vibration:g'; every column that is left.",
 )
@@ -88,7 +96,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     type=click.IntRange(1),
     default=_DEFAULTS.hop,
     show_default=True,
-    help="Readings between two windows' starts.",
+    help="Readings between two windows' starts. 1: the model runs, and a result is published, for every reading.",
 )
 @click.option("--train-rows", type=click.IntRange(1), help="Rows at the start of each file to train on.")
 @click.option(
@@ -181,8 +189,7 @@ def command(
     alerting = alert_on or labels[1:]
     if not set(alerting) <= set(labels) or not alerting:
         raise click.BadParameter(f"must be of {', '.join(labels)}", param_hint="--alert-on")
-    if not out.parent.is_dir():
-        raise click.BadParameter(f"the folder {out.parent} does not exist", param_hint="--out")
+    _check_out(out)
     columns = Columns(
         channels=channels, time=time_column, device=device_column, label=label_column, ignore=ignore
     )
@@ -204,22 +211,68 @@ def command(
         epochs=epochs,
         seed=seed,
     )
-    report = train([read_table(path, columns) for path in data], options, out)
-    click.echo(orjson.dumps(report.figures()).decode() if as_json else _table(report, out))
+    tables = [read_table(path, columns) for path in data]
+    if not channels:
+        _warn_of_clocks(tables)
+    _make_parents(out)
+    report = train(tables, options, out)
+    named = [{"name": channel.name, "unit": channel.unit} for channel in report.spec.channels]
+    figures = {**report.figures(), "channels": named}
+    click.echo(orjson.dumps(figures).decode() if as_json else _table(report, out))
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that no bundle can be put into, before minutes are spent on training; touch nothing."""
+    place = out.resolve()
+    try:
+        if place.is_dir() and not (place / MANIFEST_FILE).exists() and any(place.iterdir()):
+            raise click.BadParameter(f"{out} holds something else than a model bundle", param_hint="--out")
+        ancestor = next(folder for folder in place.parents if folder.exists())
+    except OSError as error:
+        raise _unwritable(out, error.strerror) from error
+    if not ancestor.is_dir():
+        raise _unwritable(out, f"{ancestor} is not a folder")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise _unwritable(out, f"no permission to write to {ancestor}")
+
+
+def _make_parents(out: Path) -> None:
+    try:
+        out.resolve().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error.strerror) from error
+
+
+def _unwritable(out: Path, reason: str | None) -> click.BadParameter:
+    return click.BadParameter(f"{out} cannot be written: {reason or 'no reason given'}", param_hint="--out")
+
+
+def _warn_of_clocks(tables: Sequence[Table]) -> None:
+    for table in tables:
+        for name in table.rising():
+            click.echo(
+                f"warning: {table.place}: channel '{name}' only ever rises, like a clock or a counter; --time-column "
+                "names a time stamp, --ignore leaves a column out",
+                err=True,
+            )
 
 
 def _table(report: Report, out: Path) -> str:
     spec, windows = report.spec, report.windows
     head = (
-        f"{out}: {spec.name} {spec.version}, {len(spec.channels)} channels, window {spec.length}, "
+        f"{out}: {spec.name} {spec.version}, {len(spec.channels)} channels, window {spec.length}, hop {spec.hop}, "
         f"{report.bytes} bytes, threshold {spec.threshold:.4g}"
     )
-    how = (
-        f"windows: {windows['fitted']} fitted, {windows['held_out']} held out, "
-        f"{windows['measured']} measured; {report.epochs} epochs, loss {report.loss:.4g}; "
-        f"{report.saturated:.1%} of the measured values saturate"
+    named = ", ".join(
+        f"{channel.name} ({channel.unit})" if channel.unit else channel.name for channel in spec.channels
     )
-    lines = [head, how]
+    how = (
+        f"windows: {windows['fitted']} fitted, {windows['held_out']} held out, {windows['measured']} after them; "
+        f"{report.epochs} epochs, loss {report.loss:.4g}"
+    )
+    if windows["measured"]:
+        how += f"; {report.saturated:.1%} of the values after them saturate"
+    lines = [head, f"channels: {named}", how]
     if report.counts:
         lines.append("model     precision   recall       F1  false alarms  accuracy   (by row, causal)")
         lines += [
@@ -227,6 +280,8 @@ def _table(report: Report, out: Path) -> str:
             f"{counts.false_alarm_rate:13.1%}{counts.accuracy:10.3f}"
             for name, counts in report.counts.items()
         ]
+    elif windows["measured"]:
+        lines.append("not measured against labels: there are none (--label-column)")
     else:
-        lines.append("nothing measured: no labels, or no row after the training rows")
+        lines.append("nothing measured: no window ends after the training rows")
     return "\n".join(lines)

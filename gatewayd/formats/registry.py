@@ -59,7 +59,7 @@ class Factory:
             if self.extra is None or (error.name or "").startswith("gatewayd"):
                 raise  # a bug of ours
             raise ValueError(
-                f"format '{self.name}' needs the package '{error.name}'; pip install 'gatewayd[{self.extra}]' brings it"
+                f"format '{self.name}' needs the package '{error.name}'; pip install '.[{self.extra}]' brings it"
             ) from error
         return cast("type", getattr(module, self.kind))
 

@@ -95,7 +95,7 @@ def fit(job: Job, windows: Float32, labels: Int64) -> Fitted:
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             if "No module named 'tensorflow'" in lines[-1]:
-                raise StartupError("training needs TensorFlow: pip install 'gatewayd[train]'")
+                raise StartupError("training needs TensorFlow: pip install '.[train]'")
             raise StartupError(f"training failed: {lines[-1]}")
         facts = json.loads((folder / "fit.json").read_text())
         return Fitted(

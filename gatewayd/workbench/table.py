@@ -24,6 +24,9 @@ from gatewayd.errors import ConfigError, Problem
 
 _NS = 1_000_000_000
 _GREATEST_CLASS = 1000  # beyond it, the column holds no classes but measurements
+_GREATEST = float(np.finfo(np.float32).max)  # the model computes with float32
+_TIME_TITLES = frozenset(("ts", "time", "timestamp", "date", "datetime"))
+_TELLING_ROWS = 16  # a few values may rise by chance
 # s, ms, µs, ns since 1970, told apart by magnitude: 1e11 s is the year 5138
 _MAGNITUDES = ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000), (math.inf, 1))
 
@@ -59,6 +62,7 @@ class Table:
         time: Shape ``(rows,)``, ns since the Unix epoch, rising within each device; None where not recorded.
         device: Shape ``(rows,)``, a number for each device, 0 where there is one.
         label: Shape ``(rows,)``, 0 or greater; None where there are none.
+        path: The file, for messages; None where there was none.
     """
 
     source: str
@@ -68,9 +72,26 @@ class Table:
     time: Int64 | None
     device: Int64
     label: Int64 | None
+    path: Path | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def place(self) -> str:
+        """Where it came from, for messages: the file with its folder if there was one."""
+        return self.source if self.path is None else str(self.path)
+
+    def rising(self) -> tuple[str, ...]:
+        """Return the channels whose every value is greater than the one before: clocks and counters, mostly.
+
+        A model of normal values knows none of those that such a channel will have tomorrow. A recording that is too
+        short to tell has none.
+        """
+        found = np.full(len(self.channels), len(self) >= _TELLING_ROWS)
+        for device in np.unique(self.device):
+            found &= (np.diff(self.values[self.device == device], axis=0) > 0).all(axis=0)
+        return tuple(channel.name for channel, rises in zip(self.channels, found, strict=True) if rises)
 
 
 def read_table(path: Path, columns: Columns) -> Table:
@@ -97,6 +118,7 @@ def read_table(path: Path, columns: Columns) -> Table:
         time=None if columns.time is None else reader.times(columns.time, device),
         device=device,
         label=None if columns.label is None else reader.labels(columns.label),
+        path=path,
     )
 
 
@@ -153,11 +175,24 @@ class _Reader:
         return [row[found[0]] for row in self._rows]
 
     def remaining(self, columns: Columns) -> tuple[ChannelSpec, ...]:
+        """Return every column that has no other meaning, but refuse one that cannot be meant as a channel."""
         named = {columns.time, columns.device, columns.label, *columns.ignore}
-        names = [channel_name(title) for title in self._header if title not in named]
-        if not names:
+        titles = [title for title in self._header if title not in named]
+        if not titles:
             raise _problem(self._path, 1, "has no column left to be a channel")
-        return tuple(ChannelSpec(name=name, unit="") for name in names)
+        for title in titles:
+            if not channel_name(title):
+                raise _problem(
+                    self._path, 1, f"column '{title}' has no name for a channel: give it one, or --ignore it"
+                )
+            if columns.time is None and title.lower() in _TIME_TITLES:
+                raise _problem(
+                    self._path,
+                    1,
+                    f"column '{title}' looks like the time stamp: name it with --time-column or leave it out with "
+                    "--ignore; if it is measured, list all channels with --channels",
+                )
+        return tuple(ChannelSpec(name=channel_name(title), unit="") for title in titles)
 
     def numbers(self, names: list[str]) -> Float64:
         values = np.empty((len(self._rows), len(names)))
@@ -172,6 +207,12 @@ class _Reader:
                         self._path,
                         self._lines[row],
                         f"column '{name}' must be a finite number, not '{text}'",
+                    )
+                if abs(values[row, position]) > _GREATEST:
+                    raise _problem(
+                        self._path,
+                        self._lines[row],
+                        f"column '{name}' must be of size {_GREATEST:.2g} at most (float32), not '{text}'",
                     )
         return values
 

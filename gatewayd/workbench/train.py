@@ -213,7 +213,7 @@ def _check(parts: Sequence[_Part], options: TrainOptions) -> None:
     for part in parts:
         table = part.table
         if table.channels != first.channels:
-            raise _refused(table, f"must have the same channels as {first.source}")
+            raise _refused(table, f"must have the same channels as {first.place}")
         if options.is_classifier and table.label is None:
             raise _refused(table, "must have a label column to train a classifier")
         if options.is_classifier and table.label is not None and table.label.max() >= len(options.labels):
@@ -333,4 +333,4 @@ def _stack(windows: Sequence[Windows]) -> Float64:
 
 
 def _refused(table: Table, message: str) -> ConfigError:
-    return ConfigError([Problem(path=table.source, line=0, column=0, message=message)])
+    return ConfigError([Problem(path=table.place, line=0, column=0, message=message)])

@@ -32,9 +32,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         raise ModuleNotFoundError(name="cbor2")
 
     monkeypatch.setattr("importlib.import_module", absent)
-    with pytest.raises(
-        ValueError, match=r"'some' needs the package 'cbor2'; pip install 'gatewayd\[formats\]'"
-    ):
+    with pytest.raises(ValueError, match=r"'some' needs the package 'cbor2'; pip install '\.\[formats\]'"):
         Factory(name="some", module="some", kind="Some", extra="formats")()
 
 

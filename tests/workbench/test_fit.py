@@ -85,7 +85,7 @@ def fail_with(monkeypatch, tmp_path, source):
 def test_a_missing_tensorflow_is_said_in_one_line(monkeypatch, tmp_path):
     source = "raise ModuleNotFoundError(\"No module named 'tensorflow'\")"
     message = fail_with(monkeypatch, tmp_path, source)
-    assert message == "training needs TensorFlow: pip install 'gatewayd[train]'"
+    assert message == "training needs TensorFlow: pip install '.[train]'"
 
 
 def test_any_other_failure_gives_its_last_line(monkeypatch, tmp_path):

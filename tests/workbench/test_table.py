@@ -61,6 +61,10 @@ def test_channels_come_in_the_order_asked_for_and_by_their_safe_names(tmp_path):
         (GOOD + "3,a,,22,0\n", "FILE:5:1: column 'flow' must be a finite number, not ''"),
         (GOOD + "3,a,nan,22,0\n", "FILE:5:1: column 'flow' must be a finite number, not 'nan'"),
         (GOOD + "3,a,1,1e999,0\n", "FILE:5:1: column 'temp' must be a finite number, not '1e999'"),
+        (
+            GOOD + "3,a,1,-1e300,0\n",
+            "FILE:5:1: column 'temp' must be of size 3.4e+38 at most (float32), not '-1e300'",
+        ),
         (GOOD + "3,a,1,1\n", "FILE:5:1: expected 5 columns as in line 1, not 4"),
         (GOOD + "2,a,1,1,0\n", "FILE:5:1: time '2' must be after the row before it, and is not"),
         (
@@ -76,6 +80,32 @@ def test_channels_come_in_the_order_asked_for_and_by_their_safe_names(tmp_path):
 )
 def test_each_mistake_is_one_line_with_its_place(tmp_path, text, message):
     assert refusal(tmp_path, text) == message
+
+
+@pytest.mark.parametrize("title", ["ts", "Time", "timestamp", "date", "DateTime"])
+def test_a_time_stamp_does_not_silently_become_a_channel(tmp_path, title):
+    text = f"{title},flow\n1,5\n2,6\n"
+    found = refusal(tmp_path, text, Columns())
+    assert found.startswith(
+        f"FILE:1:1: column '{title}' looks like the time stamp: name it with --time-column"
+    )
+    assert len(read_table(write(tmp_path, text), Columns(ignore=(title,))).channels) == 1
+    wanted = (ChannelSpec(name=title, unit=""),)
+    assert read_table(write(tmp_path, text), Columns(channels=wanted)).channels == wanted
+
+
+def test_a_column_whose_title_leaves_no_name_is_refused(tmp_path):
+    assert refusal(tmp_path, "a,°\n1,2\n", Columns()) == (
+        "FILE:1:1: column '°' has no name for a channel: give it one, or --ignore it"
+    )
+
+
+def test_a_channel_rises_if_it_does_so_within_each_device(tmp_path):
+    rows = "".join(f"{row},{'ab'[row % 2]},{row % 5},{1000 * (row % 2) + row}\n" for row in range(20))
+    table = read_table(write(tmp_path, "n,device,flow,meter\n" + rows), Columns(device="device"))
+    assert table.rising() == ("n", "meter")
+    short = read_table(write(tmp_path, "n\n1\n2\n"), Columns())
+    assert short.rising() == ()
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):
