@@ -16,6 +16,7 @@ from typing import NoReturn
 from gatewayd.config.parse import Examined, Loaded, examine
 from gatewayd.config.secret import Secret, read_secret
 from gatewayd.config.settings import Settings, TlsSettings
+from gatewayd.domain.topic import TopicFilter, TopicTemplate
 from gatewayd.errors import ConfigError, ModelError, Problem, StartupError
 from gatewayd.model.bundle import Bundle, load_bundle
 from gatewayd.model.fit import fit_problems
@@ -60,6 +61,7 @@ def prepare(path: Path) -> Prepared:
         if broker.tls is not None:
             _check_tls(loaded, name, broker.tls, problems, warnings)
     bundles = _load_bundles(examined, loaded, problems)
+    warnings += _shared_topics(loaded)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
     return Prepared(loaded=loaded, bundles=bundles, secrets=secrets, warnings=tuple(warnings))
@@ -125,6 +127,21 @@ def _check_tls(
     if tls.insecure_skip_verify:
         message = "any certificate is accepted: whoever sits in between reads and changes all"
         warnings.append(str(loaded.problem((*at, "insecure_skip_verify"), message)))
+
+
+def _shared_topics(loaded: Loaded) -> list[str]:
+    """Tell where results of several devices go to one topic: all named levels together tell devices apart."""
+    found = []
+    for name, stream in loaded.settings.streams.items():
+        held = TopicTemplate.parse(stream.publish.topic).names
+        missing = [level for level in TopicFilter.parse(stream.topic).names if level not in held]
+        if missing:
+            message = (
+                f"lacks {', '.join(f'{{{level}}}' for level in missing)} of the subscription: devices that differ "
+                "in nothing else publish on one topic"
+            )
+            found.append(str(loaded.problem(("streams", name, "publish", "topic"), message)))
+    return found
 
 
 def _no_passphrase() -> NoReturn:

@@ -106,6 +106,27 @@ def test_a_password_that_everybody_can_read_is_warned_about(folder):
     assert warning.startswith(f"{folder}/c.yaml:6:20: brokers.local.password_file: every user of this")
 
 
+@pytest.mark.parametrize(
+    ("topic", "publish", "missing"),
+    [
+        ("site/{line}/{device}/t", "{to: local}", "{line}"),
+        ("site/{line}/{device}/t", "{to: local, topic: fixed/results}", "{line}, {device}"),
+        ("site/{line}/{device}/t", "{to: local, topic: 'x/{line}-{device}'}", None),
+        ("site/only/t", "{to: local, topic: fixed/results}", None),
+    ],
+)
+def test_devices_that_would_publish_on_one_topic_are_warned_about(folder, topic, publish, missing):
+    text = CONFIG.replace("site/{device}/t", topic).replace("{to: local}", publish)
+    (folder / "c.yaml").write_text(text, encoding="utf-8")
+    found = prepare(folder / "c.yaml").warnings
+    if missing is None:
+        assert found == ()
+    else:
+        (warning,) = found
+        assert f"streams.pump.publish.topic: lacks {missing} of the subscription" in warning
+        assert warning.startswith(f"{folder}/c.yaml:13:")
+
+
 def test_a_credential_of_systemd_comes_first(folder, tmp_path_factory, monkeypatch):
     credentials = tmp_path_factory.mktemp("credentials")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))

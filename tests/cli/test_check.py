@@ -15,6 +15,7 @@ from gatewayd.errors import TransientError
 from tests.test_startup import CONFIG, SECRET, fake_load
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.yaml") if path.name != "bundle.yaml")
 BROKEN = sorted((ROOT / "tests" / "config" / "broken").glob("*.yaml"))
 
 
@@ -41,6 +42,13 @@ def test_a_good_file_is_summed_up(config):
     ]
     assert result.stderr.startswith("warning: ")
     assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_is_shipped_runs_with_the_model_that_is_shipped(path):
+    result = invoke("check", "-c", path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "model pump " in result.stdout
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)

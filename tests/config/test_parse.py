@@ -110,7 +110,7 @@ def test_case_27_each_value_is_what_its_author_meant():
 def test_case_27_the_product_takes_the_same_values(tmp_path):
     text = MINIMAL.replace("id: gateway-1", "id: 0777").replace("to: local", "to: no").replace("local", "no")
     text = text.replace("unit: °C", "unit: 22:30, min: 1e-3, max: 1.0e3").replace(
-        "model: models/pump", "model: 1.10"
+        "model: ../models/pump", "model: 1.10"
     )
     text += "    alert: {threshold: 1e3}\n    qos: 0\nx-anything: [1]\n"
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
@@ -155,7 +155,7 @@ def test_case_27_a_value_of_another_type_is_refused(text, expected):
 
 def test_a_missing_option_is_named_at_its_section(tmp_path):
     found = messages(
-        tmp_path, MINIMAL.replace("    model: models/pump\n", "").replace("  id: gateway-1\n", "")
+        tmp_path, MINIMAL.replace("    model: ../models/pump\n", "").replace("  id: gateway-1\n", "")
     )
     assert found == [
         "3:1: gateway: the option 'id' is missing (Name of this gateway; part of client ids, topics and payloads)",
@@ -213,7 +213,7 @@ def test_messages_speak_to_people():
 def test_places_and_paths_are_those_of_the_file(tmp_path):
     (tmp_path / "c.yaml").write_text(MINIMAL, encoding="utf-8")
     loaded = load_config(tmp_path / "c.yaml")
-    assert loaded.place(("streams", "pump", "model")) == (17, 12)
+    assert loaded.place(("streams", "pump", "model")) == (19, 12)
     assert loaded.place(("streams", "pump", "alert", "threshold")) == (11, 3)
     assert str(loaded.problem(("gateway", "id"), "x")) == f"{tmp_path}/c.yaml:4:7: gateway.id: x"
     assert loaded.resolve("models/pump") == tmp_path / "models/pump"
