@@ -13,8 +13,8 @@ class LineFigures:
 
     Attributes:
         messages: Received.
-        copies: Further streams that a message went to, beyond its first.
-        refused: Messages not taken in, by reason.
+        copies: Further streams that took or refused a message, beyond its first.
+        refused: Messages not taken in, by reason; each stream of a shared topic refuses for itself.
         rejected: Payloads that could not be decoded, by reason.
         accepted: Payloads decoded.
         readings: Decoded from them.

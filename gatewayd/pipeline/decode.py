@@ -92,7 +92,8 @@ class Router:
         self._streams, self._is_timed = streams, is_timed
         self.examples: dict[str, str] = {}
         self._routes: dict[bytes, int] = {}  # topics that belong to one stream, nearly always all
-        self._shared: dict[bytes, tuple[int, ...]] = {}  # topics that several streams subscribe to
+        # topics that several streams subscribe to: their routes, and why other streams refuse
+        self._shared: dict[bytes, tuple[tuple[int, ...], tuple[str, ...]]] = {}
 
     def route(
         self, messages: Sequence[Message], arrived_at: Int64
@@ -103,6 +104,7 @@ class Router:
             One entry per stream, None where it got nothing; and how many messages were refused, by reason:
             ``retained`` (of unknown age: no time stamp inside), ``empty``, ``bad_topic`` (not UTF-8),
             ``unexpected_topic``, ``too_many_devices``, ``device_without_name``, ``device_name_too_long``.
+            Where several streams subscribe to a topic, each refuses for itself.
         """
         if not messages:
             return [None] * len(self._streams), {}
@@ -129,12 +131,13 @@ class Router:
                 rows.append(row)
                 found.append(route)
                 continue
-            some = self._examine(messages[row])
-            if isinstance(some, str):
-                refused[some] = refused.get(some, 0) + 1
-                if some not in self.examples:
-                    self.examples[some] = messages[row][0][:_EXAMPLE_BYTES].decode(errors="backslashreplace")
-                continue
+            some, reasons = self._examine(messages[row])
+            for reason in reasons:
+                refused[reason] = refused.get(reason, 0) + 1
+                if reason not in self.examples:
+                    self.examples[reason] = messages[row][0][:_EXAMPLE_BYTES].decode(
+                        errors="backslashreplace"
+                    )
             for one in some:
                 rows.append(row)
                 found.append(one)
@@ -156,47 +159,45 @@ class Router:
             )
         return result, refused
 
-    def _examine(self, message: Message) -> tuple[int, ...] | str:
-        """Return the routes of a message, or the reason why it is refused."""
+    def _examine(self, message: Message) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Return the routes of a message, and the reason of each refusal."""
         topic, payload, header, _ = message
         if not payload:
-            return "empty"  # a cleared retained topic (MQTT 3.1.1, 3.3.1.3), or nothing to read anyway
-        routes = self._shared.get(topic)
-        if routes is None:
+            return (), ("empty",)  # a cleared retained topic (MQTT 3.1.1, 3.3.1.3), or nothing to read anyway
+        found = self._shared.get(topic)
+        if found is None:
             single = self._routes.get(topic)
-            found = (single,) if single is not None else self._admit(topic)
-            if isinstance(found, str):
-                return found
-            routes = found
-        if header & _RETAIN:
-            routes = tuple(route for route in routes if self._is_timed[route >> _STREAM_SHIFT])
-            if not routes:
-                return "retained"
-        return routes
+            found = ((single,), ()) if single is not None else self._admit(topic)
+        if not header & _RETAIN:
+            return found
+        routes, reasons = found
+        timed = tuple(route for route in routes if self._is_timed[route >> _STREAM_SHIFT])
+        return timed, reasons + ("retained",) * (len(routes) - len(timed))
 
-    def _admit(self, topic: bytes) -> tuple[int, ...] | str:
+    def _admit(self, topic: bytes) -> tuple[tuple[int, ...], tuple[str, ...]]:
         try:
             text = topic.decode()
         except UnicodeDecodeError:
-            return "bad_topic"
+            return (), ("bad_topic",)
         routes: list[int] = []
-        reason = "unexpected_topic"
+        reasons: list[str] = []
         for stream, devices in enumerate(self._streams):
             levels = devices.pattern.match(text)
             if levels is None:
                 continue
             device = devices.admit(levels)
             if isinstance(device, str):
-                reason = device
+                reasons.append(device)
             else:
                 routes.append(stream << _STREAM_SHIFT | device)
-        if not routes:
-            return reason
-        if len(routes) == 1:
+        found = tuple(routes), tuple(reasons)
+        if len(routes) == 1 and not reasons:
             self._routes[topic] = routes[0]
-        else:
-            self._shared[topic] = tuple(routes)
-        return tuple(routes)
+        elif routes:
+            self._shared[topic] = found
+        elif not reasons:
+            return (), ("unexpected_topic",)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,9 +1,13 @@
 """Routing by topic, and the time of readings that have none."""
 
 import json
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatewayd.domain.topic import TopicFilter
 from gatewayd.formats.json_object import JsonObjectFormat
@@ -72,6 +76,102 @@ def test_a_retained_message_counts_only_where_it_says_how_old_it_is():
     for _ in range(2):
         assert route(Router([devices()], [False]), ("site/l/a", b"1", 0x31))[1] == {"retained": 1}
         assert route(Router([devices()], [True]), ("site/l/a", b"1", 0x31))[1] == {}
+
+
+def test_a_stream_that_refuses_what_another_takes_is_counted_each_time():
+    router = Router([devices(), devices("site/l/{device}", limit=1)], [True, False])
+    route(router, ("site/l/a", b"1", 0x30))
+    for _ in range(2):  # the second time the topic is known
+        routed, refused = route(router, ("site/l/b", b"2", 0x30), ("site/l/a", b"3", 0x31))
+        assert list(routed[0].payloads) == [b"2", b"3"]
+        assert routed[1] is None
+        assert refused == {"too_many_devices": 1, "retained": 1}
+        assert router.examples == {"too_many_devices": "site/l/b", "retained": "site/l/a"}
+
+
+def test_a_message_that_every_stream_refuses_has_every_reason():
+    router = Router([devices(limit=0), devices(fits=lambda _device: False)], [True, True])
+    for _ in range(2):
+        _, refused = route(router, ("site/l/a", b"1", 0x30))
+        assert refused == {"too_many_devices": 1, "device_name_too_long": 1}
+
+
+@given(
+    messages=st.lists(
+        st.tuples(
+            st.sampled_from(
+                [b"site/l/a", b"site/m/a", b"site/l/", b"site/l/\xff", b"other/a", b"none", b"$x/a"]
+            ),
+            st.sampled_from([b"", b"1", b"2"]),
+            st.sampled_from([0x30, 0x31, 0x32, 0x3B]),
+        ),
+        max_size=30,
+    ),
+    patterns=st.lists(
+        st.sampled_from(["site/{line}/{device}", "site/l/{device}", "other/{device}", "#", "+/{device}"]),
+        min_size=1,
+        max_size=3,
+    ),
+    is_timed=st.lists(st.booleans(), min_size=3, max_size=3),
+    cut=st.integers(0, 30),
+)
+def test_routing_equals_a_message_by_message_reference(messages, patterns, is_timed, cut):
+    """One table lookup a message gives what MQTT's matching rules give, whatever was seen before."""
+    streams = [devices(pattern, limit=2) for pattern in patterns]
+    router = Router(streams, is_timed[: len(streams)])
+    got = [[] for _ in streams]
+    refused = Counter()
+    for part in (messages[:cut], messages[cut:]):
+        routed, reasons = route(router, *part)
+        refused.update(reasons)
+        for stream, one in enumerate(routed):
+            if one is not None:
+                names = [streams[stream].known[index].levels for index in one.device]
+                got[stream] += list(zip(map(tuple, map(dict.values, names)), one.payloads, strict=True))
+    expected, missing = reference(patterns, is_timed, messages)
+    assert got == expected
+    assert refused == missing
+
+
+def reference(patterns, is_timed, messages):
+    taken, refused = [[] for _ in patterns], Counter()
+    admitted = [set() for _ in patterns]
+    for topic, payload, header in messages:
+        if not payload:
+            refused["empty"] += 1
+            continue
+        try:
+            text = topic.decode()
+        except UnicodeDecodeError:
+            refused["bad_topic"] += 1
+            continue
+        is_wanted = False
+        for stream, pattern in enumerate(patterns):
+            names = re.findall(r"{(\w+)}", pattern)
+            expression = re.sub(
+                r"{\w+}|\\\+", "([^/]*)", re.escape(pattern).replace("\\{", "{").replace("\\}", "}")
+            )
+            expression = expression.replace("\\#", ".*").replace("#", ".*")
+            match = re.fullmatch(expression, text)
+            if match is None or (text.startswith("$") and pattern[0] in "#+{"):
+                continue
+            is_wanted = True
+            levels = match.groups()[-len(names) :] if names else ()
+            if levels not in admitted[stream]:
+                if len(admitted[stream]) == 2:
+                    refused["too_many_devices"] += 1
+                    continue
+                if names and not levels[-1]:
+                    refused["device_without_name"] += 1
+                    continue
+                admitted[stream].add(levels)
+            if header & 1 and not is_timed[stream]:
+                refused["retained"] += 1
+            else:
+                taken[stream].append((levels, payload))
+        if not is_wanted:
+            refused["unexpected_topic"] += 1
+    return taken, refused
 
 
 def test_a_stream_without_device_level_has_one_device():
