@@ -36,7 +36,7 @@ class Cleaner:
         self._least = np.array(least, dtype=np.float64)
         self._greatest = np.array(greatest, dtype=np.float64)
         self._has_range = bool(np.isfinite(self._least).any() or np.isfinite(self._greatest).any())
-        self._max_future_ns = max_future_ns
+        self.max_future_ns = max_future_ns
         self._is_ordered = is_ordered
         self.examples: dict[str, int] = {}
         self._newest: Int64 = np.empty(0, dtype=np.int64)
@@ -62,7 +62,7 @@ class Cleaner:
             outside = ((batch.values < self._least) | (batch.values > self._greatest)).any(axis=1)
             self._drop(batch, keep, outside, "out_of_range", dropped)
         if self._is_ordered:
-            self._drop(batch, keep, batch.taken_at - arrived_at > self._max_future_ns, "future", dropped)
+            self._drop(batch, keep, batch.taken_at - arrived_at > self.max_future_ns, "future", dropped)
             own = None if has_own_time is None or has_own_time.all() else has_own_time[keep]
             batch, keep = _kept(batch, keep), np.ones(int(keep.sum()), dtype=np.bool_)
             self._order(batch, keep, own, dropped)

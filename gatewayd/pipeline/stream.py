@@ -111,10 +111,9 @@ class Stream:
                 and self.windower.is_like(old.windower)
             )
             if keeps_windows:
+                old.windower.max_gap_ns = self.windower.max_gap_ns
+                old.cleaner.max_future_ns = self.cleaner.max_future_ns
                 self.windower, self.cleaner = old.windower, old.cleaner
-                self.windower.max_gap_ns = (
-                    None if (gap := mine.settings.window.max_gap_s) is None else round(gap * _SECOND)
-                )
                 return True
         self.dropped["reload"] += old.windower.waiting
         self.dropped["gap"] += old.windower.abandoned

@@ -68,3 +68,13 @@ def test_a_changed_gap_takes_effect_on_windows_that_go_on():
     assert new.adopt(old)
     assert new.windower is old.windower
     assert new.windower.max_gap_ns == 10**9
+
+
+def test_a_changed_limit_on_the_future_takes_effect_on_sensors_that_go_on():
+    old, new = Stream(plan(), gateway="gw"), Stream(plan(max_future_s=5.0), gateway="gw")
+    assert new.adopt(old)
+    batch = Batch(
+        device=np.zeros(2, np.int64), taken_at=ARRIVED + np.array([4, 6]) * 10**9, values=np.zeros((2, 2))
+    )
+    _, dropped = new.cleaner.clean(batch, np.full(2, ARRIVED, np.int64))
+    assert dropped == {"future": 1}
