@@ -109,9 +109,8 @@ class _Gateway:
         """Tell how things stand; called about once a second."""
         figures = self.line.figures
         self._write_report(figures, is_last=False)
-        changed = self._watch.changed()
-        if changed:
-            self._renew_models(changed)
+        for stream in self._watch.changed():
+            self._renew_model(stream)
         status = status_text(
             figures,
             [deliverer.figures for deliverer in self.deliverers.values()],
@@ -123,6 +122,8 @@ class _Gateway:
 
     def reload(self) -> str | None:
         """Put the file as it is now in force; the old configuration stays where that can't be done."""
+        # Looked at before the bundles are read: what changes while they are is told by a later tick.
+        watch = BundleWatch(_folders(self._prepared))
         try:
             prepared = prepare(self._prepared.loaded.path)
             _refuse_restart_needed(self._prepared, prepared)
@@ -131,6 +132,7 @@ class _Gateway:
             problems = str(error).splitlines()
             self._log.error("reload_refused", problems=problems)
             return f"reload refused, the old configuration stays active: {problems[0]}"
+        self._watch = watch.over(_folders(prepared))
         logs.set_level(prepared.settings.gateway.log_level)
         self._log_loaded("config_reloaded", prepared)
         return None
@@ -140,22 +142,20 @@ class _Gateway:
         self._write_report(self.line.figures, is_last=True)
         self._log.info("gateway_stopped", exit_code=exit_code)
 
-    def _renew_models(self, streams: list[str]) -> None:
-        bundles = dict(self._prepared.bundles)
+    def _renew_model(self, stream: str) -> None:
+        """Put a stream's bundle as it is now in force; the old one stays where that can't be done."""
+        settings = self._prepared.settings.streams[stream]
         try:
-            for name in streams:
-                settings = self._prepared.settings.streams[name]
-                bundles[name] = load_bundle(self._prepared.loaded.resolve(settings.model))
-                faults = fit_problems(settings, bundles[name].spec)
-                if faults:
-                    raise ModelError("; ".join(message for _, message in faults))
+            bundle = load_bundle(self._prepared.loaded.resolve(settings.model))
+            faults = fit_problems(settings, bundle.spec)
+            if faults:
+                raise ModelError("; ".join(message for _, message in faults))
+            bundles = {**self._prepared.bundles, stream: bundle}
             self._go_on_with(dataclasses.replace(self._prepared, bundles=bundles))
         except StartupError as error:
-            self._log.error("model_refused", streams=streams, reason=str(error))
+            self._log.error("model_refused", stream=stream, reason=str(error))
             return
-        for name in streams:
-            spec = bundles[name].spec
-            self._log.info("model_loaded", stream=name, model=spec.name, version=spec.version)
+        self._log.info("model_loaded", stream=stream, model=bundle.spec.name, version=bundle.spec.version)
 
     def _go_on_with(self, prepared: Prepared) -> None:
         """Hand another configuration to the line. Raises StartupError before anything has changed."""
@@ -171,7 +171,6 @@ class _Gateway:
             logs.mask(secret.reveal())
         self._source = source or self._source
         self._prepared = prepared
-        self._watch = BundleWatch(_folders(prepared))
 
     def _wake_deliverers(self) -> None:
         for deliverer in self.deliverers.values():
@@ -296,6 +295,10 @@ def _refuse_restart_needed(before: Prepared, after: Prepared) -> None:
             changed.append(f"brokers.{name}")
         elif _password(before, name) != _password(after, name):
             changed.append(f"the password of brokers.{name}")
+    # A link that is source and upstream at once has two client ids; they cannot change while one is in use.
+    shared = upstreams[0] & upstreams[1]
+    if shared & {_source_name(old)} != shared & {_source_name(new)}:
+        changed.append("the broker that streams come from")
     changed += [name for name in ("line", "outbox") if getattr(old, name) != getattr(new, name)]
     if changed:
         raise StartupError(f"{', '.join(changed)} changed: restart the service for that")

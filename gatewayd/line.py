@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -100,11 +100,9 @@ class Line:
         self._wake_deliverers, self._linger_s, self._batch = wake_deliverers, linger_s, batch
         self._log = structlog.get_logger().bind(component="line")
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._fd_lock = threading.Lock()  # _wake() against the closing of the descriptor
+        self._lock = threading.Lock()  # around _next and the descriptor
         self._is_stopping = False
-        self._next: deque[_Next] = deque(
-            maxlen=1
-        )  # a newer configuration replaces one that was not yet taken
+        self._next: _Next | None = None  # a newer configuration replaces one that was not yet taken
         self._turns = 0
         self._held: list[Publication] = []  # what the outbox could not take yet, oldest first
         self._unacknowledged: list[Message] = []  # whose results are held
@@ -121,7 +119,8 @@ class Line:
     def stop(self) -> None:
         """End ``run`` after the turn it is in. Thread-safe."""
         self._is_stopping = True
-        self._wake()
+        with self._lock:
+            self._wake()
 
     def replace(self, flow: Flow, source: Source | None, *, timeout_s: float) -> bool:
         """Go on with another configuration from the next turn on. Thread-safe; called by the main thread.
@@ -134,10 +133,16 @@ class Line:
         Returns:
             Whether it has happened within that time; otherwise it will with the next turn.
         """
-        following = _Next(flow=flow, source=source, is_done=threading.Event())
-        self._next.append(following)
-        self._wake()
-        return following.is_done.wait(timeout_s)
+        is_done = threading.Event()
+        with self._lock:
+            if self._next is not None and self._next.source is not None:
+                if source is None:
+                    source = self._next.source  # the caller holds it for the present one already
+                else:
+                    self._next.source.close(0.0)  # was never polled
+            self._next = _Next(flow=flow, source=source, is_done=is_done)
+            self._wake()
+        return is_done.wait(timeout_s)
 
     def run(self) -> None:
         """Receive and score until stopped. What was received by then is scored and stored."""
@@ -146,9 +151,8 @@ class Line:
                 self._turns += 1
                 self._source.poll(_IDLE_S, self._wake_fd)
                 self._take(linger_s=self._linger_s)
-                if self._next:
-                    self._empty_wake()
-                    self._change(self._next.popleft())
+                if self._next is not None:
+                    self._change(self._take_next())
                 if self._held:
                     self._commit([])
                 if time.monotonic() >= self._snapshot_due:
@@ -162,7 +166,7 @@ class Line:
             self._snapshot()
             if self.figures.waiting:
                 self._log.warning("readings_discarded", reason="stop", count=self.figures.waiting)
-            with self._fd_lock:
+            with self._lock:
                 os.close(self._wake_fd)
                 self._wake_fd = -1
 
@@ -245,6 +249,7 @@ class Line:
             self._refused_before.update(self._source.refused)
             self._source.close(0.5)
             self._source = following.source
+            self._unacknowledged = []  # receipts are one link's own
         self._snapshot()
         following.is_done.set()
 
@@ -274,11 +279,16 @@ class Line:
             else round((alert.cleared_at - alert.raised_at) / _NS, 3),
         )
 
-    def _empty_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
+    def _take_next(self) -> _Next:
+        """Take the configuration and its wake together: a wake left behind would keep every later poll from waiting."""
+        with self._lock:
+            following, self._next = self._next, None
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake_fd)
+        assert following is not None  # nobody else takes it
+        return following
 
     def _wake(self) -> None:
-        with self._fd_lock:
-            if self._wake_fd >= 0:
-                os.eventfd_write(self._wake_fd, 1)
+        """End the line's wait; the caller holds the lock."""
+        if self._wake_fd >= 0:
+            os.eventfd_write(self._wake_fd, 1)

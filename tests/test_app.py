@@ -9,6 +9,7 @@ from gatewayd import app
 from gatewayd.config.secret import Secret
 from gatewayd.config.settings import Settings
 from gatewayd.errors import StartupError
+from gatewayd.store.folder import StateFolder
 
 BASE = {
     "gateway": {"id": "gw", "state_dir": "state"},
@@ -57,6 +58,12 @@ def prepared(*, secret="first", **changes):
     return FakePrepared(FakeLoaded(Settings.model_validate({**BASE, **changes})), secrets)
 
 
+def from_cloud():
+    """Streams that come from where they are published to: its link has the client id that was the source's."""
+    streams = {name: {**stream, "from": "cloud"} for name, stream in BASE["streams"].items()}
+    return prepared(streams=streams)
+
+
 def test_a_filter_of_two_streams_is_subscribed_to_once_with_the_higher_qos():
     assert app._subscriptions(prepared()) == [("site/+", 1)]
 
@@ -64,6 +71,23 @@ def test_a_filter_of_two_streams_is_subscribed_to_once_with_the_higher_qos():
 def test_tls_files_are_looked_for_beside_the_configuration():
     assert app._broker(prepared(), "cloud").tls.ca_file == "/etc/gatewayd/ca.pem"
     assert app._broker(prepared(), "local").tls is None
+
+
+def test_the_two_links_of_one_broker_have_two_client_ids(monkeypatch):
+    made = []
+    monkeypatch.setattr(app, "Session", lambda _broker, *, client_id, **_: made.append(client_id))
+    for given in (prepared(), from_cloud()):
+        app._source_session(given)
+        app._upstream_session(given, "cloud")
+    assert made == ["gw-local", "gw-cloud", "gw-cloud", "gw-cloud-out"]
+
+
+def test_a_state_folder_that_is_held_ends_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(app.logs, "configure", lambda _level: None)  # the process's own
+    given = prepared(gateway={"id": "gw", "state_dir": str(tmp_path)})
+    with StateFolder(tmp_path), pytest.raises(StartupError, match="in use by another gatewayd"):
+        app.run(given)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock"]
 
 
 def test_nothing_changed_is_no_reason_to_restart():
@@ -88,6 +112,7 @@ def test_streams_and_the_local_broker_may_change():
         (prepared(outbox={"durability": "none"}), "outbox changed"),
         (prepared(line={"linger_ms": 0.0}), "line changed"),
         (prepared(secret="other"), "the password of brokers.cloud changed"),
+        (from_cloud(), "the broker that streams come from changed"),
         (prepared(brokers={**BASE["brokers"], "cloud": {"host": "127.0.0.3"}}), "brokers.cloud changed"),
     ],
 )

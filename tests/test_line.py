@@ -1,15 +1,19 @@
 """The line's loop, with a source and a store that record what it does and in which order."""
 
+import select
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gatewayd.errors import RejectedInputError, TransientError
 from gatewayd.line import Line
 from tests.support.daemon import until
-from tests.support.flows import HalvingModel, assert_sums, make_flow, message, plan
+from tests.support.flows import HalvingModel, assert_sums, make_flow, message, plan, run
 
 
 class Source:
@@ -167,6 +171,131 @@ def test_another_flow_and_source_take_over_between_two_turns():
     assert rig.journal.count(("closed", 0)) == 2
     assert rig.line.figures.refused_frames == {"too_large": 3}
     assert_sums(rig.line.figures)
+
+
+class Scripted(Source):
+    """Does one thing in each poll and stops the line after the last; notes whether a wake was pending."""
+
+    def __init__(self, journal, *steps):
+        super().__init__(journal)
+        self.steps, self.is_awake, self.line = list(steps), [], None
+
+    def poll(self, timeout_s, wake_fd=None):
+        if wake_fd is not None:
+            self.is_awake.append(bool(select.select([wake_fd], [], [], 0)[0]))
+        (self.steps.pop(0) if self.steps else self.line.stop)()
+
+
+def scripted(*steps, flow=None):
+    """Return a line that runs in the test's own thread."""
+    journal = []
+    source, store = Scripted(journal, *steps), Store(journal)
+    line = Line(
+        source=source,
+        flow=flow or make_flow(),
+        store=store,
+        wake_deliverers=lambda: None,
+        linger_s=0.0,
+        batch=256,
+    )
+    source.line = line
+    return line, source, store
+
+
+def nothing():
+    pass
+
+
+def test_a_replacement_ends_one_wait_and_no_more():
+    line, source, _ = scripted(lambda: line.replace(make_flow(), None, timeout_s=0.0), nothing, nothing)
+    line.run()
+    assert source.is_awake == [False] * 4
+
+
+def test_the_wake_of_a_replacement_is_seen_by_the_wait():
+    line, source, _ = scripted()
+    line.replace(make_flow(), None, timeout_s=0.0)
+    line.run()
+    assert source.is_awake == [True]
+
+
+def test_a_newer_replacement_keeps_the_link_of_one_that_was_not_yet_taken():
+    """The main thread holds the first for done: the second one's subscriptions are the first one's."""
+    journal = []
+    other = Source(journal)
+    flow = make_flow()
+
+    def twice():
+        assert not line.replace(make_flow(), other, timeout_s=0.0)
+        assert not line.replace(flow, None, timeout_s=0.0)
+        other.put(*readings(3))
+        threading.Timer(0.2, line.stop).start()
+
+    line, source, store = scripted(twice)
+    line.run()
+    assert len(store.kept) == 1
+    assert flow.figures().messages == 3
+    assert source.journal[0] == ("closed", 0)
+    assert journal == [("acknowledged", 3), ("closed", 0)]
+
+
+def test_a_link_that_a_newer_replacement_makes_needless_is_closed():
+    first, second = Source([]), Source([])
+
+    def twice():
+        line.replace(make_flow(), first, timeout_s=0.0)
+        line.replace(make_flow(), second, timeout_s=0.0)
+        line.stop()
+
+    line, _, _ = scripted(twice)
+    line.run()
+    assert first.journal == second.journal == [("closed", 0)]
+
+
+def test_another_link_is_not_asked_to_acknowledge_what_the_former_received():
+    """Its packet ids are its own: a stale receipt could acknowledge a message that was never scored."""
+    other = Source([])
+
+    def fail():
+        store.is_full = True
+        source.put(*readings(3))
+
+    def exchange():
+        line.replace(make_flow(), other, timeout_s=0.0)
+        store.is_full = False
+        other.put(*readings(2, begin=3))
+        threading.Timer(0.2, line.stop).start()
+
+    line, source, store = scripted(fail, exchange)
+    line.run()
+    assert len(store.kept) == 2
+    assert ("acknowledged", 3) not in source.journal
+    assert other.journal == [("acknowledged", 2), ("closed", 0)]
+
+
+@given(
+    data=st.data(),
+    count=st.integers(0, 30),
+    failing=st.lists(st.booleans(), max_size=8),
+)
+@settings(max_examples=30, deadline=None)  # a refusal costs the line a rest of 50 ms
+def test_whatever_the_store_refuses_it_gets_everything_once_and_in_order(data, count, failing):
+    cuts = sorted(data.draw(st.lists(st.integers(0, count), min_size=len(failing), max_size=len(failing))))
+    messages = readings(count, a=9.0)
+
+    def give(begin, end, *, is_full):
+        store.is_full = is_full
+        source.put(*messages[begin:end])
+
+    steps = [
+        partial(give, begin, end, is_full=is_full)
+        for begin, end, is_full in zip([0, *cuts], [*cuts, count], [*failing, False], strict=True)
+    ]
+    line, source, store = scripted(*steps)
+    line.run()
+    assert store.kept == run(make_flow(), messages).publications
+    assert sum(number for what, number in source.journal if what == "acknowledged") == count
+    assert_sums(line.figures)
 
 
 def test_progress_grows_while_idle_and_not_while_scoring_hangs():

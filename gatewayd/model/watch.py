@@ -31,6 +31,14 @@ class BundleWatch:
                 names.append(name)
         return names
 
+    def over(self, folders: Mapping[str, Path]) -> "BundleWatch":
+        """Return a watch over other folders. Of those that stay, what changes after this one's last look is told."""
+        watch = BundleWatch(folders)
+        for name, folder in watch._folders.items():
+            if self._folders.get(name) == folder:
+                watch._seen[name] = self._seen[name]
+        return watch
+
 
 def _signature(folder: Path) -> _Signature:
     """Name, inode, size and time of change of the bundle's files; a folder that is being replaced may lack some."""

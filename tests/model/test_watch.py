@@ -35,6 +35,17 @@ def test_a_folder_that_is_replaced_by_rename(folder):
     assert watch.changed() == ["s"]
 
 
+def test_a_change_during_a_reload_is_told_afterwards(folder):
+    """The watch that goes on remembers what was there before the bundles were read, not after."""
+    other = shutil.copytree(folder, folder.parent / "other")
+    before = BundleWatch({"s": folder, "t": folder, "gone": folder})
+    (folder / "model.tflite").write_bytes(b"newer than what the reload has read")
+    after = before.over({"s": folder, "t": other, "new": other})
+    assert after.changed() == ["s"]
+    assert after.changed() == []
+    assert before.changed() == ["s", "t", "gone"]
+
+
 def test_other_files_don_t_count(folder):
     watch = BundleWatch({"s": folder})
     (folder / "notes.txt").write_text("x")
