@@ -1,12 +1,16 @@
 """The schemas are sound, describe every field, and the documentation's examples obey them."""
 
 import copy
+import functools
+import json
 import re
 from collections.abc import Iterator
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.support.flows import bundle_messages, bundle_plan, make_flow, run
+from tests.support.models import golden_bundle
 from tests.support.schemas import KINDS, Document, documented, kind_of, schema, validator
 
 
@@ -86,6 +90,54 @@ def test_a_cleared_alert_has_its_time_and_a_raised_one_has_none():
     raised, cleared = schema("alert")["examples"]
     assert not validator("alert").is_valid({**cleared, "cleared_at": None})
     assert not validator("alert").is_valid({**raised, "cleared_at": cleared["cleared_at"]})
+
+
+@pytest.fixture(scope="module")
+def published() -> list[Document]:
+    """What the pipeline really publishes: each task's predictions, alerts raised and cleared."""
+    found: list[Document] = []
+    for name in ("dense_int8", "classifier_int8", "gru_float32"):
+        bundle = golden_bundle(name)
+        flow = make_flow(bundle_plan(name, bundle))
+        messages = bundle_messages(bundle, f"{name}/Pump #1", 120, seed=1)
+        found += [json.loads(p.payload) for p in run(flow, messages).publications]
+    return found
+
+
+def test_what_is_published_obeys_the_schemas(published):
+    for document in published:
+        validator(kind_of(document)).validate(document)
+    assert {document.get("state") for document in published} == {None, "raised", "cleared"}
+    predictions = [document for document in published if document["kind"] == "prediction"]
+    assert [any(part in p for p in predictions) for part in ("contributions", "probabilities")] == [
+        True,
+        True,
+    ]
+    assert any("contributions" not in p and "probabilities" not in p for p in predictions)
+
+
+def _places(node: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Every place in a document but its root."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in items:
+        yield (*path, key)
+        yield from _places(child, (*path, key))
+
+
+def test_what_is_published_is_refused_once_any_of_it_is_spoilt(published):
+    """A schema that lets a spoilt document through describes less than it claims."""
+    kinds = {(d["kind"], d.get("state"), "contributions" in d, "probabilities" in d): d for d in published}
+    for document in kinds.values():
+        check = validator(kind_of(document))
+        for place in _places(document):
+            broken = copy.deepcopy(document)
+            holder = functools.reduce(lambda node, key: node[key], place[:-1], broken)
+            holder[place[-1]] = [{"unlike": "any"}]
+            assert not check.is_valid(broken), place
+            if isinstance(holder, dict) and holder is not broken.get("labels"):
+                del holder[place[-1]]
+                holder[f"{place[-1]} "] = 0
+                assert not check.is_valid(broken) or place[0] in ("contributions", "probabilities"), place
 
 
 def test_documented_ids_are_those_that_the_pattern_describes():

@@ -1,6 +1,7 @@
 """What is published: valid by the schemas, the same for the same verdict, on topics that a broker takes."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,15 +13,16 @@ from gatewayd.domain.verdict import Alert, Prediction
 from gatewayd.pipeline.encode import Device, Encoder, Origin, instant, significant
 from tests.support.schemas import validator
 
-INSTANTS = st.integers(0, 9_200_000_000 * 10**9)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+INSTANTS = st.integers(0, 2**63 - 1)
 FINITE = st.floats(-1e30, 1e30)
 PARTS = st.dictionaries(
     st.sampled_from(["temperature", "vibration"]), st.floats(0, 1).map(lambda x: round(x, 4)), min_size=1
 )
 DEVICES = st.builds(
     lambda name, line: Device(name=name, levels={"line": line, "device": name}),
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    TEXT.filter(bool),
+    TEXT,
 )
 PREDICTIONS = st.builds(
     Prediction,
@@ -46,7 +48,10 @@ ALERTS = st.builds(
     score=FINITE,
     peak_score=FINITE,
     threshold=FINITE,
-    causes=PARTS.map(lambda parts: tuple(parts.items())),
+    causes=st.just(()) | PARTS.map(lambda parts: tuple(parts.items())),
+)
+CLEARED = st.builds(
+    lambda alert, cleared_at: replace(alert, state="cleared", cleared_at=cleared_at), ALERTS, INSTANTS
 )
 
 
@@ -63,7 +68,7 @@ def test_every_prediction_obeys_its_schema(prediction, device):
     assert document["score"] == pytest.approx(prediction.score, rel=1e-6)
 
 
-@given(alert=ALERTS, device=DEVICES)
+@given(alert=ALERTS | CLEARED, device=DEVICES)
 def test_every_alert_obeys_its_schema(alert, device):
     validator("alert").validate(json.loads(encoder().alert(alert, device).payload))
 
@@ -83,7 +88,7 @@ def test_ids_differ_between_streams_and_models(change):
     assert encoder().identify("prediction", device, 1) != encoder().identify("alert", device, 1)
 
 
-@given(seconds=st.integers(0, 9_200_000_000), nanoseconds=st.integers(0, 999_999_999))
+@given(seconds=st.integers(0, 2**63 // 10**9 - 1), nanoseconds=st.integers(0, 999_999_999))
 def test_instants_are_those_of_the_calendar(seconds, nanoseconds):
     whole = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     text = instant(seconds * 10**9 + nanoseconds)
@@ -93,6 +98,59 @@ def test_instants_are_those_of_the_calendar(seconds, nanoseconds):
     assert int((fraction + "000000000")[:9]) == nanoseconds
 
 
+def test_february_ends_when_it_should():
+    """Every year that a time stamp can name; 2100 and 2200 have no leap day."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    for year in range(1970, 2262):
+        for month, day in ((1, 1), (2, 28), (3, 1), (12, 31)):
+            for moment in (
+                last := datetime(year, month, day, 23, 59, 59, tzinfo=UTC),
+                last + timedelta(seconds=1),
+            ):
+                seconds = (moment - epoch) // timedelta(seconds=1)
+                assert instant(seconds * 10**9) == f"{moment:%Y-%m-%dT%H:%M:%S}Z"
+
+
+@given(prediction=PREDICTIONS, other=PREDICTIONS, device=DEVICES)
+def test_what_a_window_scored_does_not_change_its_id(prediction, other, device):
+    same_window = replace(other, end=prediction.end)
+    ids = [json.loads(encoder().prediction(one, device).payload)["id"] for one in (prediction, same_window)]
+    assert ids[0] == ids[1]
+    assert ids[0] == json.loads(encoder(runtime="r 2").prediction(prediction, device).payload)["id"]
+
+
+@given(
+    names=st.lists(TEXT, min_size=2, max_size=4, unique=True),
+    line=st.text(st.characters(exclude_categories=["Cs"]), max_size=300),
+)
+def test_case_24_any_two_names_have_two_topics_that_a_broker_takes(names, line):
+    topics = []
+    for index, name in enumerate(names):
+        device = Device(name=name or "d", levels={"line": line, "device": name})
+        assert encoder("{line}/{device}").fits(device)
+        alert = replace(RAISED, device=index)
+        topics.append(encoder("{line}/{device}").alert(alert, device).topic)
+    assert len(set(topics)) == len(names)
+    for topic in topics:
+        assert topic.count("/") == 2
+        assert all(topic.split("/"))
+        assert not set(topic) & set("+#\x00")
+        assert not topic.startswith("$")
+        assert len(topic.encode()) <= 65_535
+
+
+RAISED = Alert(
+    id="0" * 32,
+    device=0,
+    state="raised",
+    first_out_at=0,
+    raised_at=1,
+    cleared_at=None,
+    score=1.0,
+    peak_score=1.0,
+    threshold=1.0,
+    causes=(),
+)
 NAMES = [
     "LightSensor#1",
     "LightSensor_1",
@@ -137,20 +195,8 @@ def test_case_24_names_that_are_not_legal_in_a_topic():
 def test_the_kind_stands_where_the_template_wants_it():
     device = Device(name="d", levels={"device": "d"})
     assert encoder("a/{kind}/{device}").fits(device)
-    alert = Alert(
-        id="0" * 32,
-        device=0,
-        state="cleared",
-        first_out_at=0,
-        raised_at=1,
-        cleared_at=2,
-        score=1.0,
-        peak_score=1.0,
-        threshold=1.0,
-        causes=(),
-    )
-    assert encoder("a/{kind}/{device}").alert(alert, device).topic == "a/alert/d"
-    assert encoder("a/{device}").alert(alert, device).topic == "a/d/alert"
+    assert encoder("a/{kind}/{device}").alert(RAISED, device).topic == "a/alert/d"
+    assert encoder("a/{device}").alert(RAISED, device).topic == "a/d/alert"
 
 
 @given(FINITE)

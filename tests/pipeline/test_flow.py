@@ -2,16 +2,27 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.domain.model import TensorSpec
 from gatewayd.errors import RejectedInputError
 from gatewayd.pipeline.flow import Flow
-from tests.support.flows import HalvingModel, assert_sums, make_flow, message, plan, run
+from tests.support.flows import (
+    HalvingModel,
+    assert_sums,
+    bundle_messages,
+    bundle_plan,
+    make_flow,
+    message,
+    plan,
+    run,
+)
+from tests.support.models import golden_bundle
 
 TOPICS = ["site/l1/p1", "site/l1/p2", "site/l2/p1", "elsewhere/x", "site/l1/\xff"]
 GOOD = st.builds(
@@ -72,6 +83,141 @@ def test_counters_add_up_with_streams_that_share_topics(messages):
     )
     run(flow, messages)
     assert_sums(flow.figures())
+
+
+@given(
+    messages=st.lists(GOOD | BAD, max_size=60),
+    turns=st.lists(
+        st.tuples(
+            st.integers(0, 60),
+            st.lists(st.integers(0, 8), min_size=1, max_size=3, unique_by=lambda index: max(index, 5)),
+        ),
+        max_size=4,
+    ),
+)
+def test_counters_add_up_through_reloads_of_any_kind(messages, turns):
+    """Streams come, go, and change their window, channels, time, topic, device limit and model as they like."""
+    flow, begin = make_flow(), 0
+    for end, chosen in sorted(turns):
+        run(flow, messages[begin:end])
+        begin = max(begin, end)
+        before = flow.figures()
+        flow = adopting(flow, make_flow(*[PLANS[index]() for index in chosen]))
+        after = flow.figures()
+        assert_sums(after)
+        assert (after.messages, after.readings) == (before.messages, before.readings)
+        assert after.alerts_raised - after.alerts_cleared == after.alerts_standing + abandoned(flow)
+        assert all(after.dropped[reason] >= count for reason, count in before.dropped.items())
+    run(flow, messages[begin:])
+    figures = flow.figures()
+    assert_sums(figures)
+    assert figures.messages == len(messages)
+
+
+def adopting(old, new):
+    """Hand over as the line does; a new flow knows what all before it abandoned."""
+    new.adopt(old)
+    new.abandoned_so_far = abandoned(old) + sum(new.abandoned_alerts.values())
+    return new
+
+
+def abandoned(flow):
+    return getattr(flow, "abandoned_so_far", 0)
+
+
+# the first six have one name: at most one of them runs at a time
+PLANS = [
+    plan,
+    lambda: plan("pump", length=4, hop=4),
+    lambda: plan("pump", channels=("a",)),
+    lambda: plan("pump", time=None),
+    lambda: plan("pump", topic="site/l1/{device}"),
+    lambda: plan(
+        "pump", window={"max_devices": 1, "max_gap_s": 3.0}, alert={"raise": "2 of 3", "clear": "1 of 2"}
+    ),
+    lambda: plan("two", topic="site/l1/{device}", length=2, hop=1),
+    lambda: plan(
+        "three", topic="#", device="all", format="number", time=None, channels=("a",), length=1, hop=1
+    ),
+    lambda: plan("four", topic="site/+/+", length=1, hop=1, model=HalvingModel(1, 2, failing)),
+]
+
+
+@given(messages=st.lists(GOOD | BAD, max_size=60), cuts=st.lists(st.integers(0, 60), max_size=5))
+def test_reloads_that_change_nothing_change_nothing(messages, cuts):
+    """Nothing is lost, repeated, or told apart: the same bytes as of an undisturbed run."""
+    whole = make_flow()
+    expected = run(whole, messages).publications
+    flow, found, begin = make_flow(), [], 0
+    for end in sorted(cuts):
+        found += run(flow, messages[begin:end]).publications
+        begin = max(begin, end)
+        following = make_flow()
+        assert following.adopt(flow) == []
+        assert following.abandoned_alerts == {}
+        flow = following
+    found += run(flow, messages[begin:]).publications
+    assert streamed(found) == streamed(expected)
+    assert flow.figures() == whole.figures()
+
+
+def streamed(publications):
+    """Publications by device, in order."""
+    result = {}
+    for publication in publications:
+        document = json.loads(publication.payload)
+        result.setdefault((document["stream"], document["device"], str(document["labels"])), []).append(
+            publication
+        )
+    return result
+
+
+@pytest.fixture(scope="module")
+def bundles():
+    """The real thing: three tasks, two dtypes, one of them without a batchable kernel."""
+    return {name: golden_bundle(name) for name in ("dense_int8", "classifier_int8", "gru_float32")}
+
+
+@pytest.fixture(scope="module")
+def traffic(bundles):
+    """Readings of two devices of each stream, as they mix on a broker."""
+    runs = [
+        bundle_messages(bundle, f"{name}/{device}", 120, seed=seed)
+        for seed, (name, bundle) in enumerate(bundles.items())
+        for device in ("a", "b")
+    ]
+    return [message for together in zip(*runs, strict=True) for message in together]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bundles, traffic):
+    return streamed(run(real_flow(bundles), traffic).publications)
+
+
+def real_flow(bundles):
+    return make_flow(*[bundle_plan(name, bundle) for name, bundle in bundles.items()])
+
+
+@given(cuts=st.lists(st.integers(0, 720), max_size=12))
+@settings(max_examples=15, deadline=None)  # each runs three models on 720 readings
+def test_real_models_give_the_same_bytes_however_readings_are_cut_into_runs(
+    bundles, traffic, undisturbed, cuts
+):
+    flow, found = real_flow(bundles), []
+    for begin, end in pairwise([0, *sorted(cuts), len(traffic)]):
+        found += run(flow, traffic[begin:end]).publications
+    assert streamed(found) == undisturbed
+    assert_sums(flow.figures())
+
+
+def test_real_models_give_the_same_bytes_reading_by_reading(bundles, traffic, undisturbed):
+    flow = real_flow(bundles)
+    found = [p for one in traffic for p in run(flow, [one]).publications]
+    assert streamed(found) == undisturbed
+    assert flow.figures().alerts_raised > 0
+    assert flow.figures().alerts_cleared > 0
+    # (120 - length) // hop + 1 windows of each of two devices: dense 12, classifier 27, gru 27
+    assert flow.figures().predictions == 2 * (12 + 27 + 27)
 
 
 def test_devices_are_told_apart_by_all_named_levels():

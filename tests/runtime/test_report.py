@@ -1,5 +1,10 @@
 """The first loss at once, the rest in sums, nothing twice."""
 
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
 from gatewayd.runtime.report import FigureReport
 
@@ -53,6 +58,58 @@ def test_at_the_end_everything_is_told():
         ("readings_dropped", "late", 1),
         ("figures", None, None),
     ]
+
+
+@given(
+    snapshots=st.lists(
+        st.tuples(
+            st.integers(1, 50),
+            st.dictionaries(
+                st.sampled_from(
+                    ["refused", "rejected", "dropped", "unscored", "untimed", "saturated", "refused_frames"]
+                ),
+                st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 5)),
+            ),
+        ),
+        max_size=30,
+    )
+)
+def test_what_is_told_adds_up_to_what_was_lost(snapshots):
+    """Nothing twice, nothing left out at the end, and at most two lines an interval of each kind and reason."""
+    report, now_s, totals = FigureReport(interval_s=60, now_s=0), 0, {}
+    found, lines = Counter(), Counter()
+    for passed_s, more in snapshots:
+        now_s += passed_s
+        for name, reasons in more.items():
+            counts = totals.setdefault(name, Counter())
+            counts.update(reasons)
+        for event, reason, count in told(report, now_s, **{name: dict(c) for name, c in totals.items()}):
+            if reason is not None:
+                assert count > 0
+                found[event, reason] += count
+                lines[event, reason] += 1
+    for event, reason, count in told(report, now_s, is_last=True, **{n: dict(c) for n, c in totals.items()}):
+        found[event, reason] += count or 0
+    names = {
+        "refused": "messages_refused",
+        "rejected": "payloads_rejected",
+        "dropped": "readings_dropped",
+        "unscored": "windows_unscored",
+        "untimed": "times_replaced",
+        "saturated": "inputs_saturated",
+        "refused_frames": "frames_refused",
+    }
+    lost = {(names[n], reason): count for n, c in totals.items() for reason, count in c.items() if count}
+    assert {key: count for key, count in found.items() if key[0] != "figures"} == lost
+    assert all(number <= 1 + now_s // 60 for number in lines.values())
+
+
+def test_the_first_loss_says_where():
+    report = FigureReport(interval_s=60, now_s=0)
+    figures = LineFigures(dropped={"late": 1}, rejected={"late": 1}, examples={"dropped/late": "pump/p1"})
+    fields = [f for _, _, f in report.lines(figures, [], OutboxFigures(), now_s=1, is_last=True)]
+    assert [f.get("first_seen_on") for f in fields] == [None, "pump/p1", None]
+    assert "examples" not in fields[-1]
 
 
 def test_a_million_losses_an_hour_are_sixty_lines():

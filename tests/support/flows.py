@@ -6,6 +6,7 @@ import numpy as np
 
 from gatewayd.config.settings import StreamSettings
 from gatewayd.domain.model import ChannelSpec, ModelSpec, TensorSpec
+from gatewayd.model.interpreter import open_model
 from gatewayd.pipeline.flow import Flow
 from gatewayd.pipeline.stream import StreamPlan
 
@@ -59,6 +60,38 @@ def plan(
         spec=spec,
         model=model or HalvingModel(length, len(channels)),
     )
+
+
+def bundle_plan(name, bundle):
+    """A stream ``name`` of a bundle's own model, window and threshold; without one, above 0.5 is anomalous."""
+    given = plan(
+        name,
+        topic=f"{name}/{{device}}",
+        channels=tuple(channel.name for channel in bundle.spec.channels),
+        alert={"threshold": bundle.spec.threshold or 0.5, "raise": "2 of 3", "clear": "1 of 1"},
+        publish={"to": "cloud"},
+    )
+    return StreamPlan(name=name, settings=given.settings, spec=bundle.spec, model=open_model(bundle))
+
+
+def bundle_messages(bundle, topic, count, *, seed, unusual=0.2):
+    """Readings as the bundle's training data had them, some runs of them far off; as a sensor sends them."""
+    rng = np.random.default_rng(seed)
+    spread = np.where((rng.random(count // 8 + 1) < unusual)[np.arange(count) // 8], 9.0, 0.3)
+    values = (
+        bundle.spec.mean
+        + bundle.spec.std * rng.standard_normal((count, len(bundle.spec.mean))) * spread[:, None]
+    )
+    names = [channel.name for channel in bundle.spec.channels]
+    return [
+        (
+            topic.encode(),
+            json.dumps({"ts": 1_700_000_000.0 + row / 20, **dict(zip(names, reading, strict=True))}).encode(),
+            0x32,
+            row + 1,
+        )
+        for row, reading in enumerate(values.round(6).tolist())
+    ]
 
 
 def message(topic, second, a, b=0.0, *, header=0x30):
