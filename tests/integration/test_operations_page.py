@@ -8,7 +8,7 @@ from pathlib import Path
 from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
 from gatewayd.runtime import report
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 # Each counter that a `figures` line has by reason: the modules that give the reasons, and its name there.
 SOURCES = {
