@@ -99,7 +99,12 @@ def test_times_below_2_to_the_28_are_relative_to_the_arrival(stamps, seconds):
 
 @pytest.mark.parametrize(
     ("stamp", "reason"),
-    [(2**28, "unbelievable_time"), (1e300, "unbelievable_time"), ("noon", "invalid_time")],
+    [
+        (2**28, "unbelievable_time"),
+        (1e300, "unbelievable_time"),
+        (None, "invalid_time"),
+        ("noon", "invalid_time"),
+    ],
 )
 def test_a_reading_whose_time_cannot_be_is_kept_without(stamp, reason):
     samples = senml({"n": "d/c", "v": 1, "t": stamp})
