@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -49,15 +50,15 @@ def run(prepared: Prepared) -> int:
     logs.configure(settings.gateway.log_level)
     for secret in prepared.secrets.values():
         logs.mask(secret.reveal())
-    with (
-        StateFolder(prepared.loaded.resolve(settings.gateway.state_dir)) as folder,
-        signals.install() as events,
-    ):
+    with ExitStack() as cleanup:
+        folder = cleanup.enter_context(StateFolder(prepared.loaded.resolve(settings.gateway.state_dir)))
+        events = cleanup.enter_context(signals.install())
         outbox = Outbox(
             folder.path / "outbox.db",
             max_bytes=settings.outbox.max_bytes,
             durability=settings.outbox.durability,
         )
+        cleanup.callback(outbox.close)
         gateway = _Gateway(prepared, outbox)
         supervisor = Supervisor(
             stages=[
@@ -77,7 +78,6 @@ def run(prepared: Prepared) -> int:
         if ending.stuck:
             sys.stdout.flush()
             os._exit(ending.exit_code)
-        outbox.close()
     return ending.exit_code
 
 
@@ -87,6 +87,8 @@ class _Gateway:
     def __init__(self, prepared: Prepared, outbox: Outbox) -> None:
         self._prepared, self._outbox = prepared, outbox
         self._log = structlog.get_logger().bind(component="gateway")
+        # Before the models are opened, which takes a while: what changes meanwhile is told by the first tick.
+        self._watch = BundleWatch(_folders(prepared))
         settings = prepared.settings
         self.deliverers = {
             name: Deliverer(outbox, _upstream_session(prepared, name), broker=name)
@@ -101,7 +103,6 @@ class _Gateway:
             linger_s=settings.line.linger_ms / 1000,
             batch=settings.line.batch,
         )
-        self._watch = BundleWatch(_folders(prepared))
         self._report = FigureReport(interval_s=settings.gateway.figures_interval_s, now_s=time.monotonic())
         self._log_loaded("config_loaded", prepared)
 
@@ -159,6 +160,8 @@ class _Gateway:
 
     def _go_on_with(self, prepared: Prepared) -> None:
         """Hand another configuration to the line. Raises StartupError before anything has changed."""
+        for secret in prepared.secrets.values():
+            logs.mask(secret.reveal())  # before the new link can log anything
         flow = _flow(prepared)
         source = None
         if _subscriptions(prepared) != _subscriptions(self._prepared) or _link(prepared) != _link(
@@ -167,8 +170,6 @@ class _Gateway:
             source = _source_session(prepared)
         if not self.line.replace(flow, source, timeout_s=_RELOAD_S):
             self._log.warning("reload_delayed", waited_s=_RELOAD_S)
-        for secret in prepared.secrets.values():
-            logs.mask(secret.reveal())
         self._source = source or self._source
         self._prepared = prepared
 

@@ -28,6 +28,7 @@ _SNAPSHOT_S = 0.2
 _HELD_LIMIT = 10_000  # publications kept in memory while the outbox cannot take them
 _MOST_LINGERS = 4
 _DENSE_PART = 4  # a batch that is full to this part after one wait fills up soon
+_WITHHOLD_S = 10.0  # how long messages stay unacknowledged while the outbox fails
 _NS = 10**9
 
 
@@ -107,6 +108,7 @@ class Line:
         self._held: list[Publication] = []  # what the outbox could not take yet, oldest first
         self._unacknowledged: list[Message] = []  # whose results are held
         self._is_failing = False
+        self._failing_since_s = 0.0
         self._unstored: Counter[str] = Counter()
         self._refused_before: Counter[str] = Counter()  # by sources that were replaced
         self._snapshot_due = 0.0
@@ -183,11 +185,13 @@ class Line:
         outcome = self._flow.run(messages, arrived_at)
         if outcome.publications or self._held:
             self._commit(outcome.publications)
-        if self._held:
+        if self._held and time.monotonic() - self._failing_since_s < _WITHHOLD_S:
             # Not stored yet: the broker keeps what has a receipt. What came at QoS 0 nobody can keep.
-            self._unacknowledged += [message for message in messages if message[3]]
+            self._unacknowledged += [(b"", b"", *message[2:]) for message in messages if message[3]]
         else:
-            self._source.acknowledge(messages)
+            # Stored; or the outbox has failed for so long that scoring on matters more than what a crash would lose.
+            self._source.acknowledge(self._unacknowledged + messages)
+            self._unacknowledged = []
         for change in outcome.changes:
             self._report(change)
 
@@ -213,6 +217,7 @@ class Line:
             self._held = publications
             if not self._is_failing:
                 self._is_failing = True
+                self._failing_since_s = time.monotonic()
                 self._log.error("outbox_failed", reason=str(error), held=len(publications))
             self._give_up(_HELD_LIMIT, "not_stored")
             time.sleep(0.05)  # a disk that fails at once must not make the line spin

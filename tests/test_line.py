@@ -345,3 +345,13 @@ def test_the_figures_follow_within_a_fraction_of_a_second():
         rig.source.put(*readings(3))
         rig.wait(lambda: rig.line.figures.predictions == 1)
         assert rig.line.figures.is_subscribed
+
+
+def test_an_outbox_that_fails_for_long_does_not_stop_the_line(monkeypatch):
+    """The broker would stop sending after so many unacknowledged messages; scoring on matters more."""
+    monkeypatch.setattr("gatewayd.line._WITHHOLD_S", 0.0)
+    with Rig() as rig:
+        rig.store.is_full = True
+        rig.source.put(*readings(3))
+        rig.wait(lambda: ("acknowledged", 3) in rig.journal)
+    assert rig.line.figures.unstored == {"not_stored_at_stop": 1}

@@ -14,6 +14,7 @@ from gatewayd.domain.reading import Batch
 from gatewayd.pipeline.groups import by_device, grown
 
 _NEVER = np.iinfo(np.int64).min
+_CLOCK_SET_NS = 10**18  # 2001: a gateway without a clock of its own starts in 1970
 
 
 class Cleaner:
@@ -39,7 +40,8 @@ class Cleaner:
         self.max_future_ns = max_future_ns
         self._is_ordered = is_ordered
         self.examples: dict[str, int] = {}
-        self._newest: Int64 = np.empty(0, dtype=np.int64)
+        self._newest: Int64 = np.empty(0, dtype=np.int64)  # each device's newest own time...
+        self._arrived: Int64 = np.empty(0, dtype=np.int64)  # ...and when that arrived
         self._latest: Float64 = np.empty((0, len(self._least)), dtype=np.float64)
 
     def clean(
@@ -51,8 +53,8 @@ class Cleaner:
             batch: Readings in order of arrival.
             arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch.
             has_own_time: Shape ``(n,)``, which of them carry the sensor's time; None: all. The others are in order by
-                nature, and say nothing about the sensor's clock: were theirs remembered, a sensor whose clock is
-                slow would be late until it has caught up.
+                nature. They get the device's newest own time plus what has passed since it arrived: put on the
+                gateway's clock, a sensor whose clock is slow would seem to jump ahead and back.
         """
         dropped: dict[str, int] = {}
         self.examples = {}
@@ -62,10 +64,16 @@ class Cleaner:
             outside = ((batch.values < self._least) | (batch.values > self._greatest)).any(axis=1)
             self._drop(batch, keep, outside, "out_of_range", dropped)
         if self._is_ordered:
-            self._drop(batch, keep, batch.taken_at - arrived_at > self.max_future_ns, "future", dropped)
+            # A gateway whose clock was never set can't tell what lies ahead.
+            is_ahead = (batch.taken_at - arrived_at > self.max_future_ns) & (arrived_at >= _CLOCK_SET_NS)
+            self._drop(batch, keep, is_ahead, "future", dropped)
             own = None if has_own_time is None or has_own_time.all() else has_own_time[keep]
+            arrived_at = arrived_at[keep]
             batch, keep = _kept(batch, keep), np.ones(int(keep.sum()), dtype=np.bool_)
-            self._order(batch, keep, own, dropped)
+            if own is None:
+                self._order(batch, arrived_at, keep, dropped)
+            else:
+                batch = self._order_one_by_one(batch, arrived_at, keep, own, dropped)
         return _kept(batch, keep), dropped
 
     def _drop(self, batch: Batch, keep: Bool, bad: Bool, reason: str, dropped: dict[str, int]) -> None:
@@ -76,35 +84,49 @@ class Cleaner:
             dropped[reason] = count
             self.examples[reason] = int(batch.device[np.argmax(bad)])
 
-    def _order(self, batch: Batch, keep: Bool, own: Bool | None, dropped: dict[str, int]) -> None:
+    def adopt(self, old: "Cleaner") -> None:
+        """Go on with another one's newest times, where the channels differ."""
+        self._grow(len(old._newest))  # noqa: SLF001  # its own kind
+        count = len(old._newest)  # noqa: SLF001  # same
+        self._newest[:count], self._arrived[:count] = old._newest, old._arrived  # noqa: SLF001  # same
+
+    def _order(self, batch: Batch, arrived_at: Int64, keep: Bool, dropped: dict[str, int]) -> None:
         """Clear ``keep`` where a reading isn't newer than its device's newest; remember the newest."""
         if not len(batch):
             return
         self._grow(int(batch.device.max()) + 1)
-        if own is not None:
-            self._order_one_by_one(batch, keep, own, dropped)
-            return
         groups = by_device(batch.device)
         taken_at = batch.taken_at[groups.order]
         before = np.empty_like(taken_at)
         before[1:] = taken_at[:-1]
         before[groups.is_first] = self._newest[groups.device[groups.is_first]]
         if not (taken_at > before).all():
-            self._order_one_by_one(batch, keep, np.ones(len(batch), dtype=np.bool_), dropped)
+            self._order_one_by_one(batch, arrived_at, keep, np.ones(len(batch), dtype=np.bool_), dropped)
             return
         is_last = np.empty_like(groups.is_first)
         is_last[:-1], is_last[-1] = groups.is_first[1:], True
         self._newest[groups.device[is_last]] = taken_at[is_last]
         self._latest[groups.device[is_last]] = batch.values[groups.order[is_last]]
+        self._arrived[groups.device[is_last]] = arrived_at[groups.order[is_last]]
 
-    def _order_one_by_one(self, batch: Batch, keep: Bool, own: Bool, dropped: dict[str, int]) -> None:
-        columns = zip(batch.device.tolist(), batch.taken_at.tolist(), own.tolist(), strict=True)
-        for row, (device, taken_at, is_own) in enumerate(columns):
+    def _order_one_by_one(
+        self, batch: Batch, arrived_at: Int64, keep: Bool, own: Bool, dropped: dict[str, int]
+    ) -> Batch:
+        """Do what ``_order`` does, reading by reading; return them with times for those that have none of their own."""
+        if not len(batch):
+            return batch
+        self._grow(int(batch.device.max()) + 1)
+        times = batch.taken_at.copy()
+        columns = zip(batch.device.tolist(), times.tolist(), arrived_at.tolist(), own.tolist(), strict=True)
+        for row, (device, taken_at, arrived, is_own) in enumerate(columns):
             if not is_own:
+                if self._newest[device] != _NEVER:
+                    times[row] = self._newest[device] + max(0, arrived - int(self._arrived[device]))
                 continue
             newest = int(self._newest[device])
             if taken_at > newest:
                 self._newest[device] = taken_at
+                self._arrived[device] = arrived
                 self._latest[device] = batch.values[row]
                 continue
             is_same = taken_at == newest and bool((self._latest[device] == batch.values[row]).all())
@@ -112,6 +134,7 @@ class Cleaner:
             keep[row] = False
             dropped[reason] = dropped.get(reason, 0) + 1
             self.examples.setdefault(reason, device)
+        return batch if own.all() else Batch(device=batch.device, taken_at=times, values=batch.values)
 
     def _grow(self, devices: int) -> None:
         have = len(self._newest)
@@ -120,8 +143,9 @@ class Cleaner:
         size = grown(have, devices)
         newest = np.full(size, _NEVER, dtype=np.int64)
         latest = np.full((size, self._latest.shape[1]), np.nan, dtype=np.float64)
-        newest[:have], latest[:have] = self._newest, self._latest
-        self._newest, self._latest = newest, latest
+        arrived = np.zeros(size, dtype=np.int64)
+        newest[:have], latest[:have], arrived[:have] = self._newest, self._latest, self._arrived
+        self._newest, self._latest, self._arrived = newest, latest, arrived
 
 
 def _kept(batch: Batch, keep: Bool) -> Batch:

@@ -56,8 +56,10 @@ class _Device:
 
     anomalous: int = 0
     calm: int = 0
-    ends: list[int] = field(default_factory=list)  # ends of the latest anomalous windows, oldest first
-    peak: float = float("-inf")  # highest score of the windows that count towards an alert
+    recent: list[tuple[int, float]] = field(
+        default_factory=list
+    )  # (end, score) of anomalous windows, oldest first
+    peak: float = float("-inf")  # highest score since the alert's first-out window
     standing: Alert | None = None
 
 
@@ -67,25 +69,34 @@ class Decider:
     Args:
         rule: When to raise and when to clear.
         identify: ``(device, first_out_at) → id`` of a new alert; the same arguments give the same id.
+
+    Attributes:
+        standing: Alerts that are raised now.
     """
 
     def __init__(self, rule: Rule, identify: Callable[[int, int], str]) -> None:
         self._rule, self._identify = rule, identify
         self._devices: dict[int, _Device] = {}
+        self.standing = 0
 
     @property
     def threshold(self) -> float:
         """Score at and above which a window is anomalous."""
         return self._rule.threshold
 
-    @property
-    def standing(self) -> int:
-        """Alerts that are raised now."""
-        return sum(device.standing is not None for device in self._devices.values())
+    def adopt(self, old: "Decider", *, keeps_history: bool) -> None:
+        """Go on with another decider's standing alerts, under this one's rule.
 
-    def adopt(self, old: "Decider") -> None:
-        """Go on with another decider's histories and standing alerts, under this one's rule."""
-        self._devices = old._devices  # noqa: SLF001  # its own kind
+        Args:
+            old: The other one.
+            keeps_history: Also go on with what counts towards raising and clearing. Not so where scores have another
+                meaning from now on: another model, or another threshold.
+        """
+        self._devices, self.standing = old._devices, old.standing  # noqa: SLF001  # its own kind
+        if not keeps_history:
+            for state in self._devices.values():
+                state.anomalous = state.calm = 0
+                state.recent = []
 
     def decide(
         self, *, device: int, end: int, score: float, contributions: Mapping[str, float] | None
@@ -106,13 +117,12 @@ class Decider:
         if state is None:
             state = self._devices[device] = _Device()
         is_anomalous = score >= rule.threshold
-        was_anomalous = bool(state.anomalous)
         state.anomalous = (state.anomalous << 1 | is_anomalous) & ((1 << rule.raise_m) - 1)
         state.calm = (state.calm << 1 | (score < rule.calm_below)) & ((1 << rule.clear_m) - 1)
         if is_anomalous:
-            state.ends = [*state.ends[1 - rule.raise_m :], end] if rule.raise_m > 1 else [end]
+            earlier = state.recent[1 - rule.raise_m :] if rule.raise_m > 1 else []
+            state.recent = [*earlier, (end, score)]
         if state.standing is None:
-            state.peak = max(state.peak, score) if was_anomalous and state.anomalous else score
             if state.anomalous.bit_count() < rule.raise_n or not is_anomalous:
                 return None
             return self._raise(state, device, end, score, contributions)
@@ -124,7 +134,10 @@ class Decider:
     def _raise(
         self, state: _Device, device: int, end: int, score: float, contributions: Mapping[str, float] | None
     ) -> Alert:
-        first_out_at = state.ends[-state.anomalous.bit_count()]
+        counted = state.recent[-state.anomalous.bit_count() :]
+        first_out_at = counted[0][0]
+        state.peak = max(value for _, value in counted)
+        self.standing += 1
         state.standing = Alert(
             id=self._identify(device, first_out_at),
             device=device,
@@ -145,7 +158,8 @@ class Decider:
     ) -> Alert:
         raised = state.standing
         assert raised is not None
-        state.standing, state.anomalous, state.ends = None, 0, []
+        state.standing, state.anomalous, state.recent = None, 0, []
+        self.standing -= 1
         return Alert(
             id=raised.id,
             device=raised.device,

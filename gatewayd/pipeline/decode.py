@@ -1,7 +1,7 @@
 """Messages → columns: which stream and device a topic belongs to, and what its payload says.
 
 A topic is looked up by its raw bytes; the first time it is parsed, matched and given its device, and what came of it is
-remembered. Only topics of admitted devices are remembered, so the table is bounded by ``max_devices``.
+remembered, up to a few topics for each device that ``max_devices`` allows; others are parsed every time.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from gatewayd.pipeline.encode import Device
 _RETAIN = 1
 _UNKNOWN = -1
 _EXAMPLE_BYTES = 200
+_TOPICS_A_DEVICE = 4  # remembered, on average: a device may publish on any number that its filter covers
 _STREAM_SHIFT = 32  # a route is stream << 32 | device
 
 
@@ -36,7 +37,7 @@ class Devices:
         self, pattern: TopicFilter, *, name: str, limit: int, fits: Callable[[Device], bool]
     ) -> None:
         self.pattern = pattern
-        self._name, self._limit, self._fits = name, limit, fits
+        self._name, self.limit, self._fits = name, limit, fits
         self._index: dict[tuple[str, ...], int] = {}
         self.known: list[Device] = []
 
@@ -49,7 +50,7 @@ class Devices:
         index = self._index.get(levels)
         if index is not None:
             return index
-        if len(self.known) >= self._limit:
+        if len(self.known) >= self.limit:
             return "too_many_devices"
         named = dict(zip(self.pattern.names, levels, strict=True))
         device = Device(name=named.get("device", self._name), levels=named)
@@ -90,6 +91,7 @@ class Router:
 
     def __init__(self, streams: Sequence[Devices], is_timed: Sequence[bool]) -> None:
         self._streams, self._is_timed = streams, is_timed
+        self._most_routes = _TOPICS_A_DEVICE * sum(devices.limit for devices in streams)
         self.examples: dict[str, str] = {}
         self._routes: dict[bytes, int] = {}  # topics that belong to one stream, nearly always all
         # topics that several streams subscribe to: their routes, and why other streams refuse
@@ -190,13 +192,14 @@ class Router:
                 reasons.append(device)
             else:
                 routes.append(stream << _STREAM_SHIFT | device)
-        found = tuple(routes), tuple(reasons)
-        if len(routes) == 1 and not reasons:
-            self._routes[topic] = routes[0]
-        elif routes:
-            self._shared[topic] = found
-        elif not reasons:
+        if not routes and not reasons:
             return (), ("unexpected_topic",)
+        found = tuple(routes), tuple(reasons)
+        if len(self._routes) + len(self._shared) < self._most_routes:
+            if len(routes) == 1 and not reasons:
+                self._routes[topic] = routes[0]
+            elif routes:
+                self._shared[topic] = found
         return found
 
 

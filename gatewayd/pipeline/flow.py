@@ -1,6 +1,7 @@
 """The whole way from messages to publications.
 
-Pure: the same messages in the same order give the same bytes, however they are cut into runs.
+Pure: the same messages in the same order give each device's publications in the same order, byte for byte, however
+they are cut into runs.
 """
 
 from collections import Counter

@@ -102,7 +102,12 @@ class Stream:
         self.dropped = old.dropped
         if mine.settings.topic == theirs.settings.topic and mine.settings.device == theirs.settings.device:
             self.devices.adopt(old.devices)
-            self.decider.adopt(old.decider)
+            is_same_measure = (mine.spec.name, mine.spec.version, self.threshold) == (
+                theirs.spec.name,
+                theirs.spec.version,
+                old.threshold,
+            )
+            self.decider.adopt(old.decider, keeps_history=is_same_measure)
             keeps_windows = (
                 [c.name for c in mine.spec.channels] == [c.name for c in theirs.spec.channels]
                 and mine.settings.channels == theirs.settings.channels
@@ -115,6 +120,8 @@ class Stream:
                 old.cleaner.max_future_ns = self.cleaner.max_future_ns
                 self.windower, self.cleaner = old.windower, old.cleaner
                 return True
+            if mine.settings.time == theirs.settings.time:
+                self.cleaner.adopt(old.cleaner)
         self.dropped["reload"] += old.windower.waiting
         self.dropped["gap"] += old.windower.abandoned
         self.windower.scored = old.windower.scored

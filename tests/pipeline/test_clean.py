@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from gatewayd.domain.reading import Batch
 from gatewayd.pipeline.clean import Cleaner
 
-ARRIVED = 100
+EPOCH = 1_700_000_000 * 10**9
+ARRIVED = EPOCH + 100
 VALUE = st.sampled_from([0.0, 1.0, 5.0, 5.5, -1.0, math.nan])
-ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(90, 115), VALUE, VALUE), max_size=40)
+ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(EPOCH + 90, EPOCH + 115), VALUE, VALUE), max_size=40)
 
 
 def make(*, is_ordered=True):
@@ -105,14 +106,46 @@ def test_a_reading_stamped_on_arrival_does_not_make_a_slow_sensor_late():
     batch, dropped = cleaner.clean(
         as_batch([(0, 10, 1.0, 1.0), (0, 100, 2.0, 2.0), (0, 11, 3.0, 3.0)]), arrived, own
     )
-    assert batch.taken_at.tolist() == [10, 100, 11]
+    assert batch.taken_at.tolist() == [10, 10, 11]  # its newest own time, plus what has passed since
     assert dropped == {}
     assert len(clean(cleaner, [(0, 12, 1.0, 1.0)])[0]) == 1
 
 
 def test_each_reason_names_a_device_that_it_happened_to():
     cleaner = make()
-    clean(cleaner, [(0, 95, 1.0, 1.0), (1, 95, math.nan, 0.0), (2, 115, 1.0, 1.0), (0, 94, 1.0, 1.0)])
+    rows = [(0, 95, 1.0, 1.0), (1, 95, math.nan, 0.0), (2, 115, 1.0, 1.0), (0, 94, 1.0, 1.0)]
+    clean(cleaner, [(device, EPOCH + time, *values) for device, time, *values in rows])
     assert cleaner.examples == {"missing": 1, "future": 2, "late": 0}
-    clean(cleaner, [(0, 96, 1.0, 1.0)])
+    clean(cleaner, [(0, EPOCH + 96, 1.0, 1.0)])
     assert cleaner.examples == {}
+
+
+def test_readings_without_a_time_of_their_own_stay_on_the_sensor_s_clock():
+    """A sensor an hour behind: its untimed readings must not look like a gap of an hour."""
+    cleaner, hour = make(), 3600 * 10**9
+    first = ARRIVED - hour
+    rows = [(0, first, 1.0, 1.0), (0, ARRIVED + 5, 2.0, 2.0), (0, first + 9, 3.0, 3.0)]
+    arrived = np.array([ARRIVED, ARRIVED + 5, ARRIVED + 9], dtype=np.int64)
+    batch, _ = cleaner.clean(as_batch(rows), arrived, np.array([True, False, True]))
+    assert batch.taken_at.tolist() == [first, first + 5, first + 9]
+    fresh, _ = make().clean(as_batch(rows[1:2]), arrived[1:2], np.array([False]))
+    assert fresh.taken_at.tolist() == [ARRIVED + 5]  # nothing is known of its clock yet
+
+
+def test_a_gateway_whose_clock_was_never_set_drops_nothing_as_future():
+    rows = [(0, EPOCH + second, 1.0, 1.0) for second in range(5)]
+    batch, dropped = make().clean(as_batch(rows), np.arange(5, dtype=np.int64) + 60 * 10**9)
+    assert len(batch) == 5
+    assert dropped == {}
+
+
+def test_newest_times_are_gone_on_with_where_channels_differ():
+    old, new = make(), Cleaner(least=[0.0], greatest=[5.0], max_future_ns=10, is_ordered=True)
+    clean(old, [(3, EPOCH + 50, 1.0, 1.0)])
+    new.adopt(old)
+    batch = Batch(
+        device=np.array([3, 3]), taken_at=EPOCH + np.array([50, 51]), values=np.array([[1.0], [1.0]])
+    )
+    kept, dropped = new.clean(batch, np.full(2, ARRIVED, dtype=np.int64))
+    assert kept.taken_at.tolist() == [EPOCH + 51]
+    assert dropped == {"late": 1}

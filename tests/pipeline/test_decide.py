@@ -89,7 +89,7 @@ def test_causes_are_sorted_by_contribution():
 def test_another_rule_goes_on_with_standing_alerts():
     old, new = make(raise_=(1, 1)), make(raise_=(3, 5), clear=(2, 2))
     [(_, raised)] = feed(old, [2.0])
-    new.adopt(old)
+    new.adopt(old, keeps_history=True)
     assert new.standing == 1
     [(position, cleared)] = feed(new, [0.1, 0.1], begin=1)
     assert (position, cleared.state, cleared.id) == (2, "cleared", raised.id)
@@ -99,3 +99,22 @@ def test_another_rule_goes_on_with_standing_alerts():
 def test_hysteresis_lies_below_any_threshold(threshold, calm_below):
     rule = Rule.of(threshold=threshold, raise_=(1, 1), clear=(1, 1), clear_below=0.8)
     assert math.isclose(rule.calm_below, calm_below)
+
+
+def test_another_measure_keeps_standing_alerts_but_not_what_counted_towards_one():
+    """Scores of another model mean something else: they don't add up with the old one's."""
+    old = make(raise_=(3, 5))
+    feed(old, [300.0, 300.0], device=0)
+    feed(old, [2.0, 2.0, 2.0], device=1)
+    new = make(raise_=(3, 5))
+    new.adopt(old, keeps_history=False)
+    assert new.standing == 1
+    assert feed(new, [1.0, 1.0], device=0, begin=2) == []
+    [(_, raised)] = feed(new, [1.0], device=0, begin=4)
+    assert (raised.peak_score, raised.first_out_at) == (1.0, 2)
+
+
+def test_the_peak_is_that_of_the_windows_that_count():
+    scores = [100.0, *[0.0, 0.0, 0.0, 1.1] * 50, 1.2, 1.2]
+    [(_, raised)] = feed(make(raise_=(3, 5)), scores)
+    assert raised.peak_score == 1.2

@@ -200,3 +200,11 @@ def test_a_reading_without_usable_time_gets_that_of_its_arrival():
 
 def test_no_messages_are_no_trouble():
     assert route(Router([devices()], [True])) == ([None], {})
+
+
+def test_topics_that_a_peer_invents_don_t_grow_the_table():
+    router = Router([devices("site/{device}/#", limit=2)], [True])
+    for number in range(100):
+        [routed], refused = route(router, (f"site/a/{number}", b"1", 0x30))
+        assert (routed.device.tolist(), refused) == ([0], {})
+    assert len(router._routes) + len(router._shared) == 8
