@@ -1,0 +1,66 @@
+"""When a Sparkplug edge node is asked to announce itself anew, and how.
+
+A rebirth costs the plant: every metric of a node and its devices is sent again, to everybody. So one node is asked at
+most every 10 s, and twice as long after each time, up to an hour: a gateway that gets a part of a node's messages only,
+by its topic filter, sees gaps without end. Over all nodes it's at most 10 requests a second, whatever nodes peers make
+up.
+
+Reference:
+    Sparkplug 3.0.0, 6.4.22 "NCMD", "Node Control/Rebirth".
+"""
+
+from gatewayd.formats.remembered import Remembered
+from gatewayd.formats.sample import Request
+from gatewayd.formats.sparkplug_metric import BOOLEAN
+from gatewayd.formats.sparkplug_schema import new_payload
+
+FIRST_PAUSE_NS = 10 * 10**9
+LONGEST_PAUSE_NS = 3600 * 10**9
+MAX_PER_SECOND = 10
+
+
+class Rebirths:
+    """Bounds the requests; remembers at most 4,096 nodes. Owned by its format, and so by the line."""
+
+    def __init__(self) -> None:
+        self._asked: Remembered[tuple[int, int]] = Remembered()  # when, and how long to wait from then; ns
+        self._second = 0
+        self._in_second = 0
+
+    def request(self, group: str, node: str, *, now: int) -> Request | None:
+        """Return the request to send; None where it's too early for one.
+
+        Args:
+            group: The node's group.
+            node: The edge node.
+            now: Gateway clock, ns since the Unix epoch; may jump. A step back ends every pause.
+        """
+        key = f"{group}/{node}"
+        asked_at, pause = self._asked.get(key) or (now, 0)
+        if 0 <= now - asked_at < pause:
+            return None
+        if self._second != now // 10**9:
+            self._second, self._in_second = now // 10**9, 0
+        if self._in_second == MAX_PER_SECOND:
+            return None
+        self._in_second += 1
+        self._asked.store(key, (now, min(max(2 * pause, FIRST_PAUSE_NS), LONGEST_PAUSE_NS)))
+        return Request(topic=f"spBv1.0/{group}/NCMD/{node}", payload=_payload(now))
+
+    def settle(self, group: str, node: str) -> None:
+        """Start from the shortest pause again: the node's messages come in order. A running pause is kept."""
+        key = f"{group}/{node}"
+        asked = self._asked.get(key)
+        if asked is not None:
+            self._asked.store(key, (asked[0], FIRST_PAUSE_NS // 2))
+
+
+def _payload(now: int) -> bytes:
+    payload = new_payload()
+    payload.timestamp = max(now, 0) // 10**6
+    metric = payload.metrics.add()
+    metric.name = "Node Control/Rebirth"  # by name: a birth that nobody has seen announced no alias
+    metric.timestamp = payload.timestamp
+    metric.datatype = BOOLEAN
+    metric.boolean_value = True
+    return payload.SerializeToString()

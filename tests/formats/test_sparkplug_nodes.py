@@ -1,0 +1,89 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.errors import RejectedInputError
+from gatewayd.formats import sparkplug_nodes
+from gatewayd.formats.sparkplug_nodes import Announced, Node, Nodes, Table
+
+
+def table(size, *, first=0):
+    result = Table()
+    for number in range(first, first + size):
+        result.learn(Announced(name=f"m{number}", datatype=1, unit=None), number)
+    return result
+
+
+def test_numbers_run_from_0_to_255_and_again():
+    node = Node()
+    assert all(node.take(number % 256) for number in range(600))
+    assert node.in_order == 600
+
+
+@pytest.mark.parametrize("number", [7, 5, 300])
+def test_any_other_number_is_a_gap_and_counted_on_from(number):
+    node = Node()
+    assert node.take(5)
+    assert not node.take(number)
+    assert node.in_order == 0
+    assert node.take((number + 1) % 256)
+
+
+def test_a_message_without_number_is_no_gap_and_says_nothing_of_the_next():
+    node = Node()
+    assert [node.take(number) for number in (5, None, 9, 10)] == [True] * 4
+
+
+def test_an_alias_of_two_metrics_says_nothing():
+    both = Table()
+    for name in ("a", "b", "a"):
+        both.learn(Announced(name=name, datatype=1, unit=None), 1)
+    assert both.by_alias == {1: None}
+    again = Table()
+    for unit in ("x", "y"):
+        again.learn(Announced(name="a", datatype=1, unit=unit), 1)
+    assert again.by_alias[1] == again.by_name["a"] == Announced(name="a", datatype=1, unit="y")
+
+
+def test_the_node_born_longest_ago_gives_way(monkeypatch):
+    monkeypatch.setattr(sparkplug_nodes, "MAX_NODES", 2)
+    nodes = Nodes()
+    for key in ("a", "b", "a", "c"):
+        nodes.add(key, Node())
+    assert [nodes.get(key) is not None for key in "abc"] == [True, False, True]
+    assert nodes.remove("b") is None
+    assert nodes.remove("a") is not None
+    assert len(nodes) == 1
+
+
+def test_a_node_that_announces_too_much_is_refused_and_costs_the_others_nothing(monkeypatch):
+    monkeypatch.setattr(sparkplug_nodes, "MAX_NODE_METRICS", 5)
+    nodes = Nodes()
+    for key in "ab":
+        nodes.add(key, Node())
+    nodes.announce("a", "", table(4))
+    nodes.announce("b", "", table(1))
+    with pytest.raises(RejectedInputError, match="too_many_metrics"):
+        nodes.announce("b", "d", table(3))
+    nodes.announce("b", "", table(4))  # in place of its first
+    assert [nodes.get(key).size for key in "ab"] == [5, 5]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 8)), max_size=30))
+def test_what_is_kept_is_bounded_and_the_last_birth_is_kept(births):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparkplug_nodes, "MAX_METRICS", 30)
+        patch.setattr(sparkplug_nodes, "MAX_NODE_METRICS", 20)
+        nodes = Nodes()
+        for key, device, size in births:
+            if nodes.get(key) is None:
+                nodes.add(key, Node())
+            try:
+                nodes.announce(key, device, table(size))
+            except RejectedInputError:
+                assert device not in nodes.get(key).tables
+            else:
+                assert len(nodes.get(key).tables[device].by_name) == size
+            sizes = [node.size for node in map(nodes.get, "abc") if node is not None]
+            assert sum(sizes) <= 30
+            assert max(sizes) <= 20
