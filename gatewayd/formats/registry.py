@@ -66,9 +66,18 @@ class Factory:
 
 _ALL = (
     Factory(name="cloudevents", module="cloudevents", kind="CloudEventsFormat"),
+    Factory(name="csv", module="csv_text", kind="CsvFormat"),
     Factory(name="esphome", module="esphome", kind="EspHomeFormat"),
+    Factory(name="flat_cbor", module="flat_cbor", kind="FlatCborFormat", extra="formats"),
+    Factory(name="flat_json", module="flat", kind="FlatJsonFormat"),
+    Factory(
+        name="flat_messagepack", module="flat_messagepack", kind="FlatMessagePackFormat", extra="formats"
+    ),
     Factory(name="homie", module="homie", kind="HomieFormat"),
+    Factory(name="influx_line", module="influx", kind="InfluxLineFormat"),
     Factory(name="ruuvi_raw", module="ruuvi", kind="RuuviFormat"),
+    Factory(name="senml_cbor", module="senml_cbor", kind="SenmlCborFormat", extra="formats"),
+    Factory(name="senml_json", module="senml", kind="SenmlJsonFormat"),
     Factory(name="shelly_gen2", module="shelly", kind="ShellyFormat"),
     Factory(name="tasmota", module="tasmota", kind="TasmotaFormat"),
     Factory(name="ttn_v3", module="ttn", kind="TtnFormat"),
