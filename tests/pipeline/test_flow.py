@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -299,7 +300,8 @@ def test_another_flow_goes_on_with_windows_devices_and_alerts():
 
 
 @pytest.mark.parametrize(
-    "other", [plan(length=4), plan(channels=("a",)), plan(topic="site/+/{device}"), plan("another")]
+    "other",
+    [plan(length=4), plan(channels=("a",)), plan(topic="site/+/{device}"), plan("another"), plan(time=None)],
 )
 def test_what_another_flow_cannot_go_on_with_is_counted(other):
     old = make_flow()
@@ -310,6 +312,25 @@ def test_what_another_flow_cannot_go_on_with_is_counted(other):
     fed(new, range(4, 30))
     assert_sums(new.figures())
     assert new.figures().readings == 30
+
+
+@pytest.mark.parametrize("other", [plan(length=4), plan("another")])
+def test_what_a_gap_took_before_a_reload_stays_counted(other):
+    old = make_flow(plan(window={"max_gap_s": 2.0}))
+    fed(old, [0, 1, 20, 21])
+    new = Flow("gw", [other])
+    new.adopt(old)
+    assert new.figures().dropped == {"gap": 2, "reload": 2}
+    assert_sums(new.figures())
+
+
+def test_a_class_without_a_number_leaves_the_window_unscored():
+    """Its score would be finite, since it is the other class that is alerted on; no JSON number holds the rest."""
+    given = plan(length=1, hop=1, channels=("a", "b"), model=HalvingModel(1, 2, failing))
+    spec = replace(given.spec, task="classification", labels=("x", "y"), alert_on=("x",))
+    flow = make_flow(replace(given, spec=spec))
+    assert run(flow, [message("site/l1/p1", 0, 0.5, 5)]).publications == []
+    assert flow.figures().unscored == {"model_output_not_finite": 1}
 
 
 def test_a_reload_names_the_alerts_that_nothing_will_clear_and_keeps_reasons():
