@@ -152,7 +152,7 @@ class Deliverer:
             return 0.0
         now = time.monotonic()
         until = min(now + _IDLE_S, self._acks_due, self._stop_at or _NEVER)
-        if self._is_failing:
+        if now < self._retry_at:  # later it is the link that is waited for, and that ends the wait itself
             until = min(until, self._retry_at)
         if (self.figures.published, self.figures.acknowledged) != (self._published, self._acknowledged):
             until = min(until, self._figures_due)
@@ -172,7 +172,8 @@ class Deliverer:
         arrived = self._session.take_acknowledged()
         if arrived:
             if not self._acks:
-                self._acks_due = time.monotonic() + _GATHER_S
+                # Not before the outbox may be asked again: an appointment nobody keeps makes the thread spin.
+                self._acks_due = max(time.monotonic() + _GATHER_S, self._retry_at)
             self._acks.update(arrived)
             self._acknowledged += len(arrived)
         if self._session.connection != self._connection:

@@ -303,3 +303,26 @@ def test_a_failing_disk_is_waited_for_and_told_once(outbox, operation, monkeypat
         ("outbox_available", "info"),
     ]
     assert session.arrived == [b"%d" % n for n in range(20)]
+
+
+@pytest.mark.parametrize("event", ["acknowledged", "lost"])
+def test_a_failing_disk_does_not_make_it_spin(outbox, monkeypatch, event):
+    """Acknowledgements that cannot be written down yet, or a link that goes while the disk still fails."""
+    monkeypatch.setattr("gatewayd.deliver._RETRY_S", {"acknowledged": 3600.0, "lost": 0.01}[event])
+    outbox.append(numbered(0, 8), at=1)
+    failing = FailingOutbox(outbox)
+    session = FakeSession(answers=False)
+    with capture_logs(), Running(failing, session) as deliverer:
+        wait_for(lambda: len(session.arrived) == 8)
+        failing.fails = {"pending"}
+        deliverer.wake()
+        wait_for(lambda: deliverer._is_failing)
+        if event == "acknowledged":
+            session.answer(2)
+            wait_for(lambda: len(deliverer._acks) == 2)
+        else:
+            session.lose()
+            wait_for(lambda: not deliverer.figures.is_open)
+        before, started = session.polls, time.monotonic()
+        time.sleep(0.3)  # the subject is how often it looks in a span of time
+        assert session.polls - before <= 10 + 10 * (time.monotonic() - started)
