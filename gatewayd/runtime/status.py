@@ -38,8 +38,7 @@ def _line(line: LineFigures, source: str, reason: str | None) -> str:
     if not line.is_subscribed:
         why = f" ({' '.join(reason.split())[:_MAX_REASON]})" if reason else ""
         return f"waiting for broker {source}{why}"
-    standing = max(0, line.alerts_raised - line.alerts_cleared)
-    alerts = f" ({_count(standing, 'alert')} standing)" if standing else ""
+    alerts = f" ({_count(line.alerts_standing, 'alert')} standing)" if line.alerts_standing else ""
     parts = [
         _count(line.devices, "device"),
         _count(line.readings, "reading"),

@@ -10,9 +10,7 @@ from gatewayd.runtime.status import Readiness, status_text
 
 def test_a_receiving_gateway_says_how_much():
     text = status_text(
-        LineFigures(
-            is_subscribed=True, devices=5, readings=1234, predictions=77, alerts_raised=3, alerts_cleared=2
-        ),
+        LineFigures(is_subscribed=True, devices=5, readings=1234, predictions=77, alerts_standing=1),
         [DeliveryFigures(broker="cloud", is_open=True)],
         OutboxFigures(),
         source="local",
@@ -20,6 +18,12 @@ def test_a_receiving_gateway_says_how_much():
     assert text == (
         "receiving: 5 devices, 1,234 readings, 77 predictions (1 alert standing) · cloud: open, 0 waiting"
     )
+
+
+def test_alerts_that_a_reload_abandoned_do_not_stand():
+    line = LineFigures(is_subscribed=True, alerts_raised=3, alerts_cleared=1, alerts_standing=0)
+    text = status_text(line, [DeliveryFigures(broker="cloud")], OutboxFigures(), source="local")
+    assert "standing" not in text
 
 
 def test_a_waiting_gateway_says_for_whom_and_why():
