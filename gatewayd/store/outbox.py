@@ -52,7 +52,7 @@ _AT_ONCE = 16
 _INSERT_MANY = _INSERT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?)" * (_AT_ONCE - 1)
 _PENDING = """SELECT seq, kind, qos, retain, topic, payload FROM record
     WHERE seq > ? AND broker = ? ORDER BY seq LIMIT ?"""
-_OLDEST = "SELECT seq, size FROM record WHERE seq > ? AND kind = ? ORDER BY seq LIMIT 256"
+_OLDEST = "SELECT seq, size FROM record WHERE seq > ? AND kind = ? ORDER BY seq"
 _RUN_FIGURES = "SELECT count(*), total(size) FROM record WHERE seq BETWEEN ? AND ?"
 _RUN_DELETE = "DELETE FROM record WHERE seq BETWEEN ? AND ?"
 _TOTALS = "SELECT max(seq), count(*), total(size) FROM record"
@@ -243,6 +243,7 @@ class Outbox:
         """Add rows and cut the outbox to its capacity, in one transaction; the caller holds the lock."""
         evicted: list[tuple[int, int, int]] = []
         with self._translated():
+            floors = self._kind_floors
             excess = self._bytes + added - self._max_bytes
             if len(rows) == 1 and excess <= 0:  # alone a statement is its own transaction
                 self._connection.execute(_INSERT, rows[0])
@@ -254,36 +255,45 @@ class Outbox:
                     self._connection.execute(_INSERT_MANY, values)
                 self._connection.executemany(_INSERT, rows[whole:])
                 if excess > 0:
-                    evicted = self._evict(excess)
+                    evicted, floors = self._evict(excess, rows[-1][0])
                 self._connection.execute("COMMIT")
         self._seq = rows[-1][0]
         self._records += len(rows)
         self._bytes += added
         self._written += added + database.PAGE_BYTES
-        for kind, last, size in evicted:
+        self._kind_floors = floors  # not before the commit: a failed one gives its numbers out again
+        for kind, _, size in evicted:
             self._evicted[_KINDS[kind]] += 1
-            self._kind_floors[kind] = last
             self._records -= 1
             self._bytes -= size
 
-    def _evict(self, excess: int) -> list[tuple[int, int, int]]:
-        """Delete the oldest records by policy until ``excess`` bytes are free; return (kind, seq, size)."""
+    def _evict(self, excess: int, last: int) -> tuple[list[tuple[int, int, int]], list[int]]:
+        """Delete the oldest records by policy until ``excess`` bytes are free.
+
+        Args:
+            excess: Bytes to free; at least 1.
+            last: The greatest number in the table.
+
+        Returns:
+            ``(kind, seq, size)`` of what went, and the floors of the kinds from then on.
+        """
         evicted: list[tuple[int, int, int]] = []
+        floors = list(self._kind_floors)
         for kind in range(len(_KINDS)):
-            floor = self._kind_floors[kind]
-            while excess > 0:
-                rows: list[tuple[int, int]]
-                rows = self._connection.execute(_OLDEST, (floor, kind)).fetchall()
-                if not rows:
-                    break
-                for seq, size in rows:
+            if excess <= 0:
+                break
+            # Row by row, no further than needed: the next one may lie beyond all records of the other kind.
+            with contextlib.closing(self._connection.execute(_OLDEST, (floors[kind], kind))) as found:
+                for seq, size in found:
                     evicted.append((kind, seq, size))
-                    floor = seq
+                    floors[kind] = seq
                     excess -= size
                     if excess <= 0:
                         break
+                else:
+                    floors[kind] = last  # none is left: that is not looked for again
         self._connection.executemany("DELETE FROM record WHERE seq = ?", [(seq,) for _, seq, _ in evicted])
-        return evicted
+        return evicted, floors
 
     def _shrink(self) -> None:
         """Return the space of a long outage to the file system; the caller holds both locks."""

@@ -195,6 +195,51 @@ def test_alerts_outlive_predictions(tmp_path):
     outbox.close()
 
 
+@pytest.mark.parametrize("leading", [0, 40])
+def test_an_append_to_an_outbox_full_of_alerts_costs_the_same_however_many_they_are(tmp_path, leading):
+    """Neither that no prediction is left nor that a few are is looked for again in the whole table."""
+    costs = []
+    for count in (200, 20_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        outbox = opened(folder, max_bytes=(count + leading) * 10)
+        alert = publication(b"A" * 9, kind="alert")
+        outbox.append([publication(b"p" * 9)] * leading + [alert] * count, at=1)
+        if not leading:
+            outbox.append([alert], at=1)  # the first one looks, and remembers
+        steps = []
+        outbox._connection.set_progress_handler(lambda steps=steps: steps.append(1), 10)
+        for _ in range(20):
+            outbox.append([alert], at=1)
+        costs.append(len(steps))
+        outbox._connection.set_progress_handler(None, 0)
+        assert outbox.figures().evicted == (
+            {"prediction": 20, "alert": 0} if leading else {"prediction": 0, "alert": 21}
+        )
+        outbox.append([publication(b"q" * 9)], at=1)  # a prediction that comes later is found all the same
+        assert (outbox.figures().evicted["prediction"], payloads(outbox)[-1]) == (
+            (21, b"q" * 9) if leading else (1, b"A" * 9)
+        )
+        outbox.close()
+    assert costs[1] < 2 * costs[0]
+
+
+def test_what_an_append_that_fails_has_looked_through_is_not_remembered(tmp_path):
+    outbox = opened(tmp_path, max_bytes=20)
+    outbox.append([publication(b"A" * 9, kind="alert")] * 2, at=1)
+    outbox._connection.set_authorizer(
+        lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_DELETE else sqlite3.SQLITE_OK
+    )
+    with pytest.raises(TransientError):
+        outbox.append([publication(b"B" * 9, kind="alert"), publication(b"C" * 9, kind="alert")], at=1)
+    outbox._connection.set_authorizer(None)
+    assert payloads(outbox) == [b"A" * 9] * 2
+    outbox.append([publication(b"1" * 9), publication(b"B" * 9, kind="alert")], at=1)
+    assert payloads(outbox) == [b"A" * 9, b"B" * 9]
+    assert outbox.figures().evicted == {"prediction": 1, "alert": 1}
+    outbox.close()
+
+
 def test_a_record_larger_than_the_outbox_is_refused_and_counted(tmp_path):
     outbox = opened(tmp_path, max_bytes=10)
     outbox.append([publication(b"kept"), publication(b"x" * 10)], at=1)
