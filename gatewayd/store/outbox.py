@@ -22,7 +22,7 @@ prediction) is remembered in memory as a lower bound, and a scan from there pass
 
 Rules. An append is one transaction: all of it survives, or none. Over ``max_bytes`` the oldest predictions go
 first, and alerts only when no prediction is left. Damage costs the file's records, never the daemon
-(``database.py``).
+(``database.py``). Whatever upstream will not get is counted (``Outbox.figures``).
 """
 
 import contextlib
@@ -108,12 +108,13 @@ class Outbox:
         except sqlite3.Error as error:
             if not database.is_damage(error):
                 raise database.opening_failure(path, error) from error
-            self._replace(error)
+            self._replace(error, lost=None)
 
     def append(self, publications: Sequence[Publication], *, at: int) -> None:
         """Store publications in their order, in one transaction, and evict what no longer fits.
 
-        One that is larger than ``max_bytes`` alone is not stored; ``figures().evicted["oversize"]`` counts.
+        One that is larger than ``max_bytes`` alone is refused, not evicted: it was never stored. It counts as
+        appended all the same, and in ``figures().evicted["oversize"]``, so that the figures add up.
 
         Args:
             publications: Any number; none is no transaction.
@@ -206,7 +207,13 @@ class Outbox:
             self._acknowledged += records
 
     def figures(self) -> OutboxFigures:
-        """Return what waits, and what was done since this object was made. Any thread."""
+        """Return what waits, and what was done since this object was made. Any thread.
+
+        ``evicted`` counts what upstream will not get, by reason: ``prediction`` and ``alert`` made room for
+        others; ``oversize`` was refused by ``append``, larger than ``max_bytes`` alone; ``damaged`` was in a file
+        that was set aside while running, where some may have been sent already. The last two are keys only once
+        they happened. What a file held that was found damaged at the start is unknown, and not counted.
+        """
         with self._lock:
             return OutboxFigures(
                 records=self._records,
@@ -261,7 +268,7 @@ class Outbox:
         self._records += len(rows)
         self._bytes += added
         self._written += added + database.PAGE_BYTES
-        self._kind_floors = floors  # not before the commit: a failed one gives its numbers out again
+        self._kind_floors[:] = floors  # not before the commit: a failed one gives its numbers out again
         for kind, _, size in evicted:
             self._evicted[_KINDS[kind]] += 1
             self._records -= 1
@@ -352,7 +359,7 @@ class Outbox:
     def _translated(self) -> Iterator[None]:
         """After an error of SQLite roll back, replace a damaged file, raise TransientError; lock held."""
         if self._damage is not None:
-            self._replace(self._damage)
+            self._replace(self._damage, lost=self._records)
         try:
             yield
         except sqlite3.ProgrammingError:  # used after close(), or a wrong parameter: our bug
@@ -361,7 +368,7 @@ class Outbox:
             self._roll_back()
             if database.is_damage(error):
                 self._disconnect()
-                self._replace(error)
+                self._replace(error, lost=self._records)
             raise TransientError(f"{self._path}: {error}") from error
 
     def _roll_back(self) -> None:
@@ -370,18 +377,33 @@ class Outbox:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
-    def _replace(self, error: sqlite3.Error) -> None:
-        """Set a damaged file aside and begin a fresh one."""
+    def _replace(self, error: sqlite3.Error, *, lost: int | None) -> None:
+        """Set a damaged file aside and begin a fresh one.
+
+        Args:
+            error: How the damage showed.
+            lost: Records in the file, which nobody will send now; None if it was never counted.
+
+        Raises:
+            TransientError: The folder does not allow it, or the disk; the next call tries again.
+        """
         self._damage = error
         try:
             if self._path.exists():  # not so if an earlier attempt came half way
                 self.set_aside = database.set_aside(self._path)
-                self._log.error("outbox_damaged", reason=str(error), set_aside=str(self.set_aside))
+                self._log.error(
+                    "outbox_damaged",
+                    reason=str(error),
+                    set_aside=str(self.set_aside),
+                    lost="unknown" if lost is None else lost,
+                )
             self._open()
             self._damage = None
         except (OSError, sqlite3.Error) as failure:
             message = f"{self._path}: damaged ({error}), and cannot be replaced: {failure}"
             raise TransientError(message) from failure
+        if lost:
+            self._evicted["damaged"] = self._evicted.get("damaged", 0) + lost
 
 
 def _runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:

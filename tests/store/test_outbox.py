@@ -407,6 +407,8 @@ def test_a_damaged_file_is_set_aside_and_a_fresh_one_opened(tmp_path, damage):
         assert outbox.set_aside == tmp_path / f"outbox.db.damaged-{number}"
         assert outbox.set_aside.read_bytes() == damaged
         assert [(entry["event"], entry["log_level"]) for entry in logs] == [("outbox_damaged", "error")]
+        assert logs[0]["lost"] == "unknown"  # and what is unknown is in no counter
+        assert outbox.figures().evicted == {"prediction": 0, "alert": 0}
         assert everything(outbox) == []
         outbox.append(numbered(0, 2), at=1)
         outbox.close()
@@ -425,9 +427,11 @@ def test_damage_met_while_running_is_set_aside_too(tmp_path):
     outbox._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     damage_pages(tmp_path / "outbox.db")
     outbox._connection.execute("PRAGMA shrink_memory")
-    with pytest.raises(TransientError), capture_logs():
+    with pytest.raises(TransientError), capture_logs() as logs:
         outbox.acknowledge(list(range(1, 201)))
     assert outbox.set_aside == tmp_path / "outbox.db.damaged-1"
+    assert [entry["lost"] for entry in logs] == [200]
+    assert (outbox.figures().records, outbox.figures().evicted["damaged"]) == (0, 200)
     outbox.append(numbered(0, 2), at=1)
     assert [item.payload for _, item in outbox.pending("cloud", after=cursor, limit=9)] == [b"0", b"1"]
     assert outbox.figures().records == 2
@@ -469,6 +473,8 @@ def test_damage_that_cannot_be_replaced_at_once_is_replaced_later(tmp_path, monk
     with capture_logs():
         outbox.append(numbered(0, 2), at=1)
     assert payloads(outbox) == [b"0", b"1"]
+    figures = outbox.figures()
+    assert (figures.records, figures.appended, figures.evicted["damaged"]) == (2, 202, 200)
     assert outbox.set_aside == tmp_path / "outbox.db.damaged-1"
     outbox.close()
 
