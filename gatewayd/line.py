@@ -239,8 +239,6 @@ class Line:
         by_rank = sorted(range(len(self._held)), key=lambda i: (self._held[i].kind == "alert", i))
         gone = set(by_rank[:excess])
         self._held = [publication for i, publication in enumerate(self._held) if i not in gone]
-        if not self._unstored[reason]:
-            self._log.error("publications_lost", reason=reason, count=excess)
         self._unstored[reason] += excess
 
     def _change(self, following: _Next) -> None:

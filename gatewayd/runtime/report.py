@@ -14,7 +14,11 @@ _LOSSES = (
     ("windows_unscored", "unscored"),
     ("times_replaced", "untimed"),
     ("inputs_saturated", "saturated"),
+    ("publications_lost", "unstored"),
+    ("publications_evicted", "evicted"),
 )
+# Readings get lost anywhere; a result that nobody will see is an operator's business.
+_ERRORS = ("unstored", "evicted")
 
 
 class FigureReport:
@@ -42,13 +46,14 @@ class FigureReport:
         Args:
             line: The line's latest snapshot.
             deliveries: One per upstream broker.
-            outbox: What waits.
+            outbox: What waits, and what was given up.
             now_s: Monotonic clock.
             is_last: The process ends: tell everything.
         """
         is_due = is_last or now_s >= self._due_s
         for event, name in _LOSSES:
-            reasons: Mapping[str, int] = getattr(line, name)
+            reasons: Mapping[str, int] = outbox.evicted if name == "evicted" else getattr(line, name)
+            level = logging.ERROR if name in _ERRORS else logging.WARNING
             for reason, count in reasons.items():
                 told = self._told.get((event, reason), 0)
                 if count > told and (told == 0 or is_due):
@@ -56,7 +61,7 @@ class FigureReport:
                     fields: dict[str, object] = {"reason": reason, "count": count - told, "total": count}
                     if (example := line.examples.get(f"{name}/{reason}")) is not None:
                         fields["first_seen_on"] = example
-                    yield logging.WARNING, event, fields
+                    yield level, event, fields
         if not is_due:
             return
         self._due_s = now_s + self._interval_s

@@ -1,5 +1,6 @@
 """The first loss at once, the rest in sums, nothing twice."""
 
+import logging
 from collections import Counter
 
 from hypothesis import given
@@ -66,7 +67,16 @@ def test_at_the_end_everything_is_told():
             st.integers(1, 50),
             st.dictionaries(
                 st.sampled_from(
-                    ["refused", "rejected", "dropped", "unscored", "untimed", "saturated", "refused_frames"]
+                    [
+                        "refused",
+                        "rejected",
+                        "dropped",
+                        "unscored",
+                        "untimed",
+                        "saturated",
+                        "refused_frames",
+                        "unstored",
+                    ]
                 ),
                 st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 5)),
             ),
@@ -98,10 +108,33 @@ def test_what_is_told_adds_up_to_what_was_lost(snapshots):
         "untimed": "times_replaced",
         "saturated": "inputs_saturated",
         "refused_frames": "frames_refused",
+        "unstored": "publications_lost",
     }
     lost = {(names[n], reason): count for n, c in totals.items() for reason, count in c.items() if count}
     assert {key: count for key, count in found.items() if key[0] != "figures"} == lost
     assert all(number <= 1 + now_s // 60 for number in lines.values())
+
+
+def test_results_that_are_lost_are_errors():
+    report = FigureReport(interval_s=60, now_s=0)
+    line = LineFigures(unstored={"not_stored": 3}, dropped={"late": 1})
+    outbox = OutboxFigures(evicted={"prediction": 4, "alert": 0, "damaged": 5})
+    found = [
+        (level, event, fields["reason"], fields["count"])
+        for level, event, fields in report.lines(line, [], outbox, now_s=1, is_last=False)
+    ]
+    assert found == [
+        (logging.WARNING, "readings_dropped", "late", 1),
+        (logging.ERROR, "publications_lost", "not_stored", 3),
+        (logging.ERROR, "publications_evicted", "prediction", 4),
+        (logging.ERROR, "publications_evicted", "damaged", 5),
+    ]
+    later = OutboxFigures(evicted={"prediction": 9, "alert": 1, "damaged": 5})
+    told = [f for _, e, f in report.lines(line, [], later, now_s=61, is_last=False) if e != "figures"]
+    assert told == [
+        {"reason": "prediction", "count": 5, "total": 9},
+        {"reason": "alert", "count": 1, "total": 1},
+    ]
 
 
 def test_the_first_loss_says_where():
