@@ -1,8 +1,8 @@
 """Columns → windows: each device's readings, cut into runs of ``length`` that begin ``hop`` apart.
 
-All devices share one ring array ``(devices, length, channels)``. A batch is laid into it in rounds: a round ends each
-device's rows at its next complete window, so that no reading overwrites one that a window still needs. At ordinary
-rates there's one round, whatever the number of devices.
+All devices share one ring array ``(devices, length, channels)``. A window's readings are those of the ring, with those
+of the batch laid over them: so the windows that a batch completes are cut in one pass, be they one of each device or
+all of one.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ class _Placed:
 
     device: Int64
     position: Int64
+    run_start: Int64  # the row at which each row's run begins, as far as it lies in this batch
     is_complete: Bool
     taken_at: Int64
     values: Float64
@@ -56,23 +57,16 @@ class Windower:
     def add(self, batch: Batch) -> WindowBatch:
         """Take readings in and return the windows that became complete, oldest first within each device."""
         if not len(batch):
-            return self._gather([])
+            return self._none()
         self._grow(int(batch.device.max()) + 1)
         placed = self._place(batch)
-        if not placed.is_complete.any():
-            self._store(placed, slice(None))
-            return self._gather([])
-        # How many windows of its own device lie before each row.
-        before: Int64 = np.cumsum(placed.is_complete) - placed.is_complete
-        starts = np.empty(len(before), dtype=np.bool_)
-        starts[0], starts[1:] = True, placed.device[1:] != placed.device[:-1]
-        round_of_row = before - np.maximum.accumulate(np.where(starts, before, 0))
-        rounds = int(round_of_row.max())
-        if rounds == 0:
-            return self._gather([self._round(placed, np.arange(len(before)))])
-        return self._gather(
-            [self._round(placed, np.flatnonzero(round_of_row == r)) for r in range(rounds + 1)]
-        )
+        ends = np.flatnonzero(placed.is_complete)
+        windows = self._cut(placed, ends) if len(ends) else self._none()
+        # Where two rows have the same slot, the later one is written last and stays.
+        slot = placed.position % self._length
+        self._times[placed.device, slot] = placed.taken_at
+        self._values[placed.device, slot] = placed.values
+        return windows
 
     def is_like(self, other: "Windower") -> bool:
         """Tell whether another one's open windows can be gone on with."""
@@ -108,6 +102,7 @@ class Windower:
         return _Placed(
             device=device,
             position=position,
+            run_start=start,
             is_complete=is_complete,
             taken_at=taken_at,
             values=batch.values[groups.order],
@@ -124,36 +119,22 @@ class Windower:
         self.abandoned += int(lost.sum())
         self.waiting -= int(lost.sum())
 
-    def _store(self, placed: _Placed, rows: Int64 | slice) -> None:
-        # Where a gap brings two rows of one slot together, the later one is written last and stays.
-        device, slot = placed.device[rows], placed.position[rows] % self._length
-        self._times[device, slot] = placed.taken_at[rows]
-        self._values[device, slot] = placed.values[rows]
-
-    def _round(self, placed: _Placed, rows: Int64) -> WindowBatch:
-        self._store(placed, rows)
-        ends = rows[placed.is_complete[rows]]
+    def _cut(self, placed: _Placed, ends: Int64) -> WindowBatch:
+        """Return the windows that end at these rows; the ring holds what came before the batch."""
         device = placed.device[ends]
         slots = (placed.position[ends, None] + 1 + self._offsets) % self._length
-        return WindowBatch(
-            device=device,
-            start=self._times[device, slots[:, 0]],
-            end=placed.taken_at[ends],
-            values=self._values[device[:, None], slots],
-        )
+        values = self._values[device[:, None], slots]
+        start = self._times[device, slots[:, 0]]
+        rows = ends[:, None] + self._offsets - (self._length - 1)
+        is_new = rows >= placed.run_start[ends, None]
+        values[is_new] = placed.values[rows[is_new]]
+        starts_here = is_new[:, 0]
+        start[starts_here] = placed.taken_at[rows[starts_here, 0]]
+        return WindowBatch(device=device, start=start, end=placed.taken_at[ends], values=values)
 
-    def _gather(self, rounds: list[WindowBatch]) -> WindowBatch:
-        if len(rounds) == 1:
-            return rounds[0]
-        if not rounds:
-            none = np.empty(0, dtype=np.int64)
-            return WindowBatch(device=none, start=none, end=none, values=self._values[:0].copy())
-        return WindowBatch(
-            device=np.concatenate([r.device for r in rounds]),
-            start=np.concatenate([r.start for r in rounds]),
-            end=np.concatenate([r.end for r in rounds]),
-            values=np.concatenate([r.values for r in rounds]),
-        )
+    def _none(self) -> WindowBatch:
+        none = np.empty(0, dtype=np.int64)
+        return WindowBatch(device=none, start=none, end=none, values=np.empty((0, *self._values.shape[1:])))
 
     def _grow(self, devices: int) -> None:
         have = len(self._count)

@@ -89,6 +89,45 @@ def test_windows_equal_the_reference_however_the_readings_are_cut_into_batches(r
     assert scored + waiting + abandoned == len(rows)
 
 
+@given(
+    rows=ROWS.filter(len).map(rising),
+    shape=SHAPE,
+    max_gap=st.none() | st.integers(1, 30),
+    seed=st.integers(0, 2**32 - 1),
+    data=st.data(),
+)
+def test_how_the_readings_are_cut_changes_no_bit(rows, shape, max_gap, seed, data):
+    length, hop = shape
+    device, taken_at = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+    values = np.random.default_rng(seed).normal(size=(len(rows), 2)) * 1e9
+
+    def bits(cuts):
+        windower = Windower(length=length, hop=hop, channels=2, max_gap_ns=max_gap)
+        found = {}
+        for begin, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+            part = slice(begin, end)
+            batch = Batch(device=device[part], taken_at=taken_at[part], values=values[part])
+            windows = windower.add(batch)
+            for index, owner in enumerate(windows.device.tolist()):
+                times = windows.start[index].tobytes() + windows.end[index].tobytes()
+                found.setdefault(owner, []).append(times + windows.values[index].tobytes())
+        return found, windower.scored, windower.waiting, windower.abandoned
+
+    whole = bits([])
+    assert bits(sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=5)))) == whole
+    assert bits(list(range(1, len(rows)))) == whole  # one by one
+
+
+def test_a_backlog_of_one_device_is_cut_as_single_readings_are():
+    """Hundreds of windows out of one batch, the first of them begun in an earlier one."""
+    rows = [(0, time) for time in range(1, 1001)]
+    windower = Windower(length=64, hop=1, channels=2, max_gap_ns=5)
+    found = listed(windower.add(as_batch(rows[:70]))) + listed(windower.add(as_batch(rows[70:], 70)))
+    expected, *counts = reference(rows, 64, 1, 5)
+    assert found == expected[0]
+    assert [windower.scored, windower.waiting, windower.abandoned] == counts == [1000, 0, 0]
+
+
 def test_all_channels_travel_together():
     windower = Windower(length=2, hop=1, channels=2, max_gap_ns=None)
     windows = windower.add(as_batch([(0, 1), (0, 2), (0, 3)], 5))
