@@ -1,8 +1,8 @@
 """Readings that no window may see are dropped here, each with a reason.
 
-``missing``: a channel is absent. ``out_of_range``: outside what is physically possible. ``future``: from further ahead
-than clocks differ. ``duplicate``: the very reading that came before, delivered again (QoS 1 may: MQTT 3.1.1, 4.3.2).
-``late``: not newer than a reading of the same device that has already gone on.
+``missing``: a channel is absent, or no finite number. ``out_of_range``: outside what is physically possible.
+``future``: from further ahead than clocks differ. ``duplicate``: the very reading that came before, delivered again
+(QoS 1 may: MQTT 3.1.1, 4.3.2). ``late``: not newer than a reading of the same device that has already gone on.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from gatewayd.domain.reading import Batch
 from gatewayd.pipeline.groups import by_device, grown
 
 _NEVER = np.iinfo(np.int64).min
+_LATEST_NS = np.iinfo(np.int64).max
 _CLOCK_SET_NS = 10**18  # 2001: a gateway without a clock of its own starts in 1970
 
 
@@ -59,7 +60,7 @@ class Cleaner:
         dropped: dict[str, int] = {}
         self.examples = {}
         keep = np.ones(len(batch), dtype=np.bool_)
-        self._drop(batch, keep, np.isnan(batch.values).any(axis=1), "missing", dropped)
+        self._drop(batch, keep, ~np.isfinite(batch.values).all(axis=1), "missing", dropped)
         if self._has_range:
             outside = ((batch.values < self._least) | (batch.values > self._greatest)).any(axis=1)
             self._drop(batch, keep, outside, "out_of_range", dropped)
@@ -120,8 +121,10 @@ class Cleaner:
         columns = zip(batch.device.tolist(), times.tolist(), arrived_at.tolist(), own.tolist(), strict=True)
         for row, (device, taken_at, arrived, is_own) in enumerate(columns):
             if not is_own:
-                if self._newest[device] != _NEVER:
-                    times[row] = self._newest[device] + max(0, arrived - int(self._arrived[device]))
+                newest, then = int(self._newest[device]), int(self._arrived[device])
+                # Between an arrival before the gateway's clock was set and one after, nobody knows what passed.
+                if newest != _NEVER and (then >= _CLOCK_SET_NS or arrived < _CLOCK_SET_NS):
+                    times[row] = min(newest + max(0, arrived - then), _LATEST_NS)
                 continue
             newest = int(self._newest[device])
             if taken_at > newest:

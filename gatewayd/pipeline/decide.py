@@ -118,7 +118,8 @@ class Decider:
             state = self._devices[device] = _Device()
         is_anomalous = score >= rule.threshold
         state.anomalous = (state.anomalous << 1 | is_anomalous) & ((1 << rule.raise_m) - 1)
-        state.calm = (state.calm << 1 | (score < rule.calm_below)) & ((1 << rule.clear_m) - 1)
+        is_calm = score < rule.calm_below
+        state.calm = (state.calm << 1 | is_calm) & ((1 << rule.clear_m) - 1)
         if is_anomalous:
             earlier = state.recent[1 - rule.raise_m :] if rule.raise_m > 1 else []
             state.recent = [*earlier, (end, score)]
@@ -127,7 +128,7 @@ class Decider:
                 return None
             return self._raise(state, device, end, score, contributions)
         state.peak = max(state.peak, score)
-        if state.calm.bit_count() < rule.clear_n:
+        if state.calm.bit_count() < rule.clear_n or not is_calm:  # history may be another rule's
             return None
         return self._clear(state, end, score, contributions)
 

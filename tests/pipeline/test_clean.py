@@ -11,7 +11,7 @@ from gatewayd.pipeline.clean import Cleaner
 
 EPOCH = 1_700_000_000 * 10**9
 ARRIVED = EPOCH + 100
-VALUE = st.sampled_from([0.0, 1.0, 5.0, 5.5, -1.0, math.nan])
+VALUE = st.sampled_from([0.0, 1.0, 5.0, 5.5, -1.0, math.nan, math.inf, -math.inf])
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(EPOCH + 90, EPOCH + 115), VALUE, VALUE), max_size=40)
 
 
@@ -45,7 +45,7 @@ def reference(rows, *, is_ordered):
     for row in rows:
         device, time, first, second = row
         last = newest.get(device)
-        if math.isnan(first) or math.isnan(second):
+        if not math.isfinite(first) or not math.isfinite(second):
             reason = "missing"
         elif not 0 <= first <= 5:
             reason = "out_of_range"
@@ -65,16 +65,65 @@ def reference(rows, *, is_ordered):
 
 @given(rows=ROWS, is_ordered=st.booleans(), data=st.data())
 def test_what_is_kept_and_counted_equals_the_reference_in_any_batches(rows, is_ordered, data):
-    cut = data.draw(st.integers(0, len(rows)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
     cleaner = make(is_ordered=is_ordered)
     kept, dropped = [], {}
-    for part in (rows[:cut], rows[cut:]):
-        batch, reasons = clean(cleaner, part)
+    for begin, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+        batch, reasons = clean(cleaner, rows[begin:end])
         kept += listed(batch)
         for reason, count in reasons.items():
             dropped[reason] = dropped.get(reason, 0) + count
     assert (kept, dropped) == reference(rows, is_ordered=is_ordered)
     assert len(kept) + sum(dropped.values()) == len(rows)
+
+
+def reference_with_borrowed_times(rows):
+    """Rows of (device, own time or None, arrival, value); the sensor's clock goes on while it says no time."""
+    kept, dropped, newest = [], {}, {}
+    for device, own, arrived, value in rows:
+        last = newest.get(device)
+        if own is None:
+            is_told = last is not None and not last[1] < 10**18 <= arrived
+            time = last[0] + max(0, arrived - last[1]) if is_told else arrived
+            kept.append((device, min(time, 2**63 - 1), value, value))
+            continue
+        if arrived >= 10**18 and own - arrived > 10:
+            reason = "future"
+        elif last is not None and (own, value) == (last[0], last[2]):
+            reason = "duplicate"
+        elif last is not None and own <= last[0]:
+            reason = "late"
+        else:
+            newest[device] = (own, arrived, value)
+            kept.append((device, own, value, value))
+            continue
+        dropped[reason] = dropped.get(reason, 0) + 1
+    return kept, dropped
+
+
+ARRIVALS = st.sampled_from([ARRIVED, ARRIVED + 5, ARRIVED + 60, 7, 50, 10**18])
+OWN = st.none() | st.integers(EPOCH + 90, EPOCH + 170) | st.just(2**63 - 1)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), OWN, ARRIVALS, st.sampled_from([1.0, 2.0])), max_size=40),
+    data=st.data(),
+)
+def test_borrowed_times_equal_the_reference_in_any_batches(rows, data):
+    """The gateway's clock may be unset, be set in between, and jump."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
+    cleaner = make()
+    kept, dropped = [], {}
+    for begin, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+        part = rows[begin:end]
+        batch = as_batch([(d, arrived if own is None else own, v, v) for d, own, arrived, v in part])
+        arrived_at = np.array([row[2] for row in part], dtype=np.int64)
+        own = np.array([row[1] is not None for row in part], dtype=np.bool_)
+        batch, reasons = cleaner.clean(batch, arrived_at, own)
+        kept += listed(batch)
+        for reason, count in reasons.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    assert (kept, dropped) == reference_with_borrowed_times(rows)
 
 
 def test_case_09_a_redelivered_message_is_not_a_second_reading_but_an_equal_value_is():

@@ -118,3 +118,54 @@ def test_the_peak_is_that_of_the_windows_that_count():
     scores = [100.0, *[0.0, 0.0, 0.0, 1.1] * 50, 1.2, 1.2]
     [(_, raised)] = feed(make(raise_=(3, 5)), scores)
     assert raised.peak_score == 1.2
+
+
+@given(scores=SCORES, raise_=N_OF_M, clear=N_OF_M, data=st.data())
+def test_a_reload_without_change_changes_nothing(scores, raise_, clear, data):
+    cut = data.draw(st.integers(0, len(scores)))
+    first, second = make(raise_, clear), make(raise_, clear)
+    found = feed(first, scores[:cut])
+    second.adopt(first, keeps_history=True)
+    found += feed(second, scores[cut:], begin=cut)
+    assert found == feed(make(raise_, clear), scores)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.8, 0.9, 1.0, 1.5])), max_size=60),
+    raise_=N_OF_M,
+    clear=N_OF_M,
+)
+def test_interleaved_devices_are_decided_as_each_alone(rows, raise_, clear):
+    together = make(raise_, clear)
+    found = []
+    for position, (device, score) in enumerate(rows):
+        found += feed(together, [score], device=device, begin=position)
+    expected = []
+    for device in range(3):
+        alone = make(raise_, clear)
+        for position, (owner, score) in enumerate(rows):
+            if owner == device:
+                expected += feed(alone, [score], device=device, begin=position)
+    assert sorted(found, key=lambda change: change[0]) == sorted(expected, key=lambda change: change[0])
+    raised = [alert.state for _, alert in found].count("raised")
+    assert together.standing == raised - (len(found) - raised)
+
+
+@given(before=SCORES, after=SCORES, rules=st.tuples(N_OF_M, N_OF_M, N_OF_M, N_OF_M))
+def test_whatever_the_rule_was_before_only_anomalous_windows_raise_and_only_calm_ones_clear(
+    before, after, rules
+):
+    old, new = make(rules[0], rules[1]), make(rules[2], rules[3])
+    feed(old, before)
+    new.adopt(old, keeps_history=True)
+    for _, alert in feed(new, after, begin=len(before)):
+        assert alert.score >= 1.0 if alert.state == "raised" else alert.score < 0.8
+
+
+def test_a_shorter_rule_does_not_clear_at_an_anomalous_window():
+    old, new = make(clear=(3, 5)), make(clear=(1, 5))
+    feed(old, [2.0, 0.0, 0.0])
+    new.adopt(old, keeps_history=True)
+    assert feed(new, [9.0], begin=3) == []
+    [(_, cleared)] = feed(new, [0.0], begin=4)
+    assert (cleared.state, cleared.peak_score) == ("cleared", 9.0)
