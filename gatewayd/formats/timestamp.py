@@ -22,7 +22,8 @@ _PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _EARLIEST_NS = 10**9 * 10**9  # 2001-09-09T01:46:40Z
 _LATEST_NS = 2**63 - 1
 _ISO = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,12}))?\s*(Z|z|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
+    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,12}))?\s*(Z|z|[+-]\d{2}:?\d{2}|[+-]\d{2})?",
+    re.ASCII,  # other scripts' digits, which int() and datetime would take, are nobody's time stamp
 )
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,12})?")
 
