@@ -23,7 +23,9 @@ class Rebirths:
     """Bounds the requests; remembers at most 4,096 nodes. Owned by its format, and so by the line."""
 
     def __init__(self) -> None:
-        self._asked: Remembered[tuple[int, int]] = Remembered()  # when, and how long to wait from then; ns
+        self._asked: Remembered[tuple[int, int, int]] = (
+            Remembered()
+        )  # when, the pause from then, the next one; ns
         self._second = 0
         self._in_second = 0
 
@@ -36,7 +38,7 @@ class Rebirths:
             now: Gateway clock, ns since the Unix epoch; may jump. A step back ends every pause.
         """
         key = f"{group}/{node}"
-        asked_at, pause = self._asked.get(key) or (now, 0)
+        asked_at, pause, next_pause = self._asked.get(key) or (now, 0, FIRST_PAUSE_NS)
         if 0 <= now - asked_at < pause:
             return None
         if self._second != now // 10**9:
@@ -44,15 +46,15 @@ class Rebirths:
         if self._in_second == MAX_PER_SECOND:
             return None
         self._in_second += 1
-        self._asked.store(key, (now, min(max(2 * pause, FIRST_PAUSE_NS), LONGEST_PAUSE_NS)))
+        self._asked.store(key, (now, next_pause, min(2 * next_pause, LONGEST_PAUSE_NS)))
         return Request(topic=f"spBv1.0/{group}/NCMD/{node}", payload=_payload(now))
 
     def settle(self, group: str, node: str) -> None:
-        """Start from the shortest pause again: the node's messages come in order. A running pause is kept."""
+        """Start from the shortest pause again, from the last request on: the node's messages come in order."""
         key = f"{group}/{node}"
         asked = self._asked.get(key)
         if asked is not None:
-            self._asked.store(key, (asked[0], FIRST_PAUSE_NS // 2))
+            self._asked.store(key, (asked[0], FIRST_PAUSE_NS, FIRST_PAUSE_NS))
 
 
 def _payload(now: int) -> bytes:

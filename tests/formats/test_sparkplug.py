@@ -180,13 +180,17 @@ def test_groups_are_kept_apart_and_named_if_wanted():
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
-def test_compressed_payloads_are_read(compress):
+@pytest.mark.parametrize("seqs", [(0, None), (None, 0)])
+def test_compressed_payloads_are_read(compress, seqs):
     outer = new_payload()
-    outer.uuid, outer.seq = "SPBV1.0_COMPRESSED", 0
-    outer.body = compress(node_birth(0, double(1.0, name="t", alias=1), seq=None))
+    outer.uuid = "SPBV1.0_COMPRESSED"
+    if seqs[0] is not None:
+        outer.seq = seqs[0]
+    outer.body = compress(node_birth(0, double(1.0, name="t", alias=1), seq=seqs[1]))
     decoder = SparkplugFormat()
     assert rows(to_node(decoder, "NBIRTH", outer.SerializeToString())) == [("n", "t", 1.0, None)]
     assert not to_node(decoder, "NDATA", payload(double(2.0, alias=1), seq=1)).requests
+    assert to_node(decoder, "NDATA", payload(double(2.0, alias=1), seq=3)).requests
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def test_an_alias_of_two_metrics_says_nothing():
     for name in ("a", "b", "a"):
         both.learn(Announced(name=name, datatype=1, unit=None), 1)
     assert both.by_alias == {1: None}
+    both.learn(Announced(name="c", datatype=1, unit=None), None)
+    assert (list(both.by_name), list(both.by_alias)) == (["a", "b", "c"], [1])
     again = Table()
     for unit in ("x", "y"):
         again.learn(Announced(name="a", datatype=1, unit=unit), 1)

@@ -58,11 +58,13 @@ def test_nodes_that_peers_make_up_share_one_bound():
     assert rebirths.request("g", "n99", now=ARRIVAL + 10**9)
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 100)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 100), st.booleans()), max_size=40))
 def test_one_node_is_never_asked_twice_within_the_shortest_pause(steps):
     rebirths, now, asked = Rebirths(), ARRIVAL, {"a": [], "b": []}
-    for node, seconds in steps:
-        now += seconds * 10**8
+    for node, tenths, is_settled in steps:
+        now += tenths * 10**8
+        if is_settled:
+            rebirths.settle("g", node)
         if rebirths.request("g", node, now=now):
             asked[node].append(now)
     for times in asked.values():
