@@ -15,7 +15,7 @@ Groups are kept apart in what is remembered, but not in a device's name unless a
 name belong in two streams, or under ``with_group``.
 
 Reference:
-    Sparkplug 3.0.0, 4 "Topics and Messages", 5 "Operational Behavior", 6 "Payloads".
+    Sparkplug 3.0.0: topics and messages, operational behaviour, 6.4 "Sparkplug B" (payloads).
 """
 
 import re

@@ -6,7 +6,7 @@ All three are -7; a number that is none of these is out of range and no reading,
 Strings, dates, arrays, data sets, files and templates are no readings. NaN and infinities are absent values.
 
 Reference:
-    Sparkplug 3.0.0, 6.4.16 "Data Types"; 6.4.6 "Metric".
+    Sparkplug 3.0.0, 6.4 "Sparkplug B": data types, metric.
 """
 
 import math

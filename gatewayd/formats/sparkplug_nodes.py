@@ -3,7 +3,7 @@
 A node that gave way, or died, is one whose birth nobody has seen: its next message asks for another.
 
 Reference:
-    Sparkplug 3.0.0, 6.4.6 "Metric" (alias), 6.4.8 "Payload" (sequence number).
+    Sparkplug 3.0.0, 6.4 "Sparkplug B": aliases of metrics, sequence numbers of payloads.
 """
 
 from dataclasses import dataclass, field

@@ -6,7 +6,7 @@ by its topic filter, sees gaps without end. Over all nodes it's at most 10 reque
 up.
 
 Reference:
-    Sparkplug 3.0.0, 6.4.22 "NCMD", "Node Control/Rebirth".
+    Sparkplug 3.0.0, 6.4 "Sparkplug B": NCMD, "Node Control/Rebirth".
 """
 
 from gatewayd.formats.remembered import Remembered

@@ -5,7 +5,7 @@ templates, property sets within property sets) are declared as the bytes that th
 they cost neither parsing nor depth, and are passed over.
 
 Reference:
-    Sparkplug 3.0.0, 6.4.1 "Google Protocol Buffer Schema"; proto2. docs/decisions/0007-sparkplug-protobuf.md.
+    Sparkplug 3.0.0, 6.4 "Sparkplug B", its protobuf schema (proto2); docs/decisions/0007-sparkplug-protobuf.md.
 """
 
 from collections.abc import Callable, Iterator, Sequence
