@@ -67,6 +67,7 @@ class Factory:
 _ALL = (
     Factory(name="cloudevents", module="cloudevents", kind="CloudEventsFormat"),
     Factory(name="csv", module="csv_text", kind="CsvFormat"),
+    Factory(name="edgex", module="edgex", kind="EdgeXFormat", extra="formats"),
     Factory(name="esphome", module="esphome", kind="EspHomeFormat"),
     Factory(name="flat_cbor", module="flat_cbor", kind="FlatCborFormat", extra="formats"),
     Factory(name="flat_json", module="flat", kind="FlatJsonFormat"),
@@ -79,6 +80,7 @@ _ALL = (
     Factory(name="senml_cbor", module="senml_cbor", kind="SenmlCborFormat", extra="formats"),
     Factory(name="senml_json", module="senml", kind="SenmlJsonFormat"),
     Factory(name="shelly_gen2", module="shelly", kind="ShellyFormat"),
+    Factory(name="sparkplug_b", module="sparkplug", kind="SparkplugFormat", extra="formats"),
     Factory(name="tasmota", module="tasmota", kind="TasmotaFormat"),
     Factory(name="ttn_v3", module="ttn", kind="TtnFormat"),
     Factory(name="zigbee2mqtt", module="zigbee2mqtt", kind="Zigbee2MqttFormat"),

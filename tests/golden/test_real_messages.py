@@ -114,4 +114,4 @@ def test_sparkplug_metrics_are_known_by_name_or_by_alias_from_the_birth():
         got = {one.channel: (one.value, (one.taken_at or 0) // 10**6) for one in samples.samples}
         assert got.keys() == expected.keys(), message["id"]
         for name, (value, milliseconds) in expected.items():
-            assert got[name] == (pytest.approx(value, rel=1e-6), milliseconds), message["id"]
+            assert got[name] == (pytest.approx(float(value), rel=1e-6), milliseconds), message["id"]
