@@ -4,9 +4,13 @@ Two ways through one payload, which never disagree. Where the configured fields 
 for just these fields (msgspec) reads them in 0.2 µs and skips the rest. Whatever that one refuses (a number as text,
 a null, a list on the path) is read again by the general way, which decides. So the fast way only ever answers where
 the general way would give the same.
+
+What it skips, it hardly looks at: a name in Latin-1 or a number beyond float64 in a field that nobody asked for does no
+harm there. Nor does it in the general way, which then reads the wanted fields by themselves.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -24,7 +28,14 @@ MAX_BYTES = (
     1_048_576  # a reading is small: a larger object is somebody's mistake, and costs the line its latency
 )
 
+_REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ABSENT = object()
+_UNNAMEABLE = re.compile(r'[\x00-\x1f"\\]')  # no key of a msgspec.Struct may hold these
+
+# what a field is read as, and what stands where it is absent
+_Field = tuple[Any, object]
+_TIME: _Field = (float | int | str | None, None)
+_ANYTHING: _Field = (Any, _ABSENT)
 
 
 class JsonObjectFormat:
@@ -41,7 +52,8 @@ class JsonObjectFormat:
         self._time_path = tuple(time_path.split(".")) if time_path is not None else None
         self._time_unit: Unit = time_unit
         self._parse = msgspec.json.Decoder().decode
-        self._fast = _fast_rows(self._paths, self._time_path)
+        self._fast = _fast_rows(self._paths, self._time_path, channel=(float, math.nan), time=_TIME)
+        self._alone = _fast_rows(self._paths, self._time_path, channel=_ANYTHING, time=_ANYTHING)
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
         """Decode payloads; see ``Format``.
@@ -52,7 +64,7 @@ class JsonObjectFormat:
         if self._fast is not None and max(map(len, payloads), default=0) <= MAX_BYTES:
             try:
                 decoded = self._columns(self._fast.rows(payloads), np.arange(len(payloads), dtype=np.int64))
-            except (msgspec.MsgspecError, RecursionError):
+            except _REFUSED:
                 pass  # one of them needs care
             else:
                 if not np.isnan(decoded.values).all(axis=1).any():
@@ -95,7 +107,7 @@ class JsonObjectFormat:
         if self._fast is not None and len(payload) <= MAX_BYTES:
             try:
                 row = self._fast.row(payload)
-            except (msgspec.MsgspecError, RecursionError):
+            except _REFUSED:
                 return self._careful_row(payload)
             if not all(math.isnan(value) for value in row[self._time_path is not None :]):
                 return row
@@ -104,22 +116,38 @@ class JsonObjectFormat:
     def _careful_row(self, payload: bytes) -> tuple[Any, ...]:
         if len(payload) > MAX_BYTES:
             raise RejectedInputError("too_large")
-        try:
-            document = self._parse(payload)
-        except RecursionError as error:
-            raise RejectedInputError("too_deep") from error
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RejectedInputError("not_json", str(error)[:80]) from error
-        if not isinstance(document, dict):
-            raise RejectedInputError("not_an_object")
-        found = [_walk(document, path) for path in self._paths]
+        stamp, found = self._find(payload)
         if all(value is _ABSENT for value in found):
             raise RejectedInputError("no_channel")
         values = [math.nan if value is _ABSENT else number(value) for value in found]
         if self._time_path is None:
             return tuple(values)
-        stamp = _walk(document, self._time_path)
         return (None if stamp is _ABSENT else stamp, *values)
+
+    def _find(self, payload: bytes) -> tuple[object, Sequence[object]]:
+        """Return the time stamp and the channels' values, ``_ABSENT`` where there's none."""
+        try:
+            document = self._parse(payload)
+        except RecursionError as error:
+            raise RejectedInputError("too_deep") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            row = self._find_alone(payload)
+            if row is None:
+                raise RejectedInputError("not_json", str(error)[:80]) from error
+            return (_ABSENT, row) if self._time_path is None else (row[0], row[1:])
+        if not isinstance(document, dict):
+            raise RejectedInputError("not_an_object")
+        stamp = _ABSENT if self._time_path is None else _walk(document, self._time_path)
+        return stamp, [_walk(document, path) for path in self._paths]
+
+    def _find_alone(self, payload: bytes) -> tuple[object, ...] | None:
+        """Return what stands at the wanted paths in a payload whose other fields may be broken."""
+        if self._alone is None:
+            return None
+        try:
+            return self._alone.row(payload)
+        except _REFUSED:
+            return None
 
 
 def _walk(document: object, path: tuple[str, ...]) -> object:
@@ -133,10 +161,13 @@ def _walk(document: object, path: tuple[str, ...]) -> object:
     return document
 
 
-def _fast_rows(paths: tuple[tuple[str, ...], ...], time_path: tuple[str, ...] | None) -> "_FastRows | None":
+def _fast_rows(
+    paths: tuple[tuple[str, ...], ...], time_path: tuple[str, ...] | None, *, channel: _Field, time: _Field
+) -> "_FastRows | None":
     """Make the decoder for just these fields; None where the paths need the general way.
 
-    It gives NaN for a channel that isn't there. If that is so of all channels, the general way has to say why.
+    With ``channel=(float, nan)`` it gives NaN for one that isn't there. If that is so of all, the general way has to
+    say why.
 
     Struct fields are numbered, since a key may be any text; nested objects become nested Structs.
     """
@@ -148,12 +179,12 @@ def _fast_rows(paths: tuple[tuple[str, ...], ...], time_path: tuple[str, ...] | 
             node = node.setdefault(key, {})
             if not isinstance(node, dict):
                 return None  # one path ends where another goes on
-        if path[-1] in node or any(key.isdigit() for key in path):
-            return None  # the same field twice, or a list index
+        if path[-1] in node or any(key.isdigit() or _UNNAMEABLE.search(key) for key in path):
+            return None  # the same field twice, a list index, or no key for a Struct
         node[path[-1]] = index
     first_channel = 0 if time_path is None else 1
     getters: dict[int, str] = {}
-    kind = _struct(tree, "", getters, is_time=lambda i: i < first_channel)
+    kind = _struct(tree, "", getters, lambda index: time if index < first_channel else channel)
     if all(len(path) == 1 for path in wanted):
         return _FastRows(kind, msgspec.structs.astuple)  # fields stand in the order of ``wanted``
     get = attrgetter(*(getters[index] for index in range(len(wanted))))
@@ -161,7 +192,7 @@ def _fast_rows(paths: tuple[tuple[str, ...], ...], time_path: tuple[str, ...] | 
 
 
 class _FastRows:
-    """Decodes just the wanted fields. Raises msgspec's errors or RecursionError where a payload needs care."""
+    """Decodes just the wanted fields. Raises ``_REFUSED`` where a payload needs care."""
 
     def __init__(self, kind: type[msgspec.Struct], get: Callable[[Any], tuple[Any, ...]]) -> None:
         self._decode = msgspec.json.Decoder(kind).decode
@@ -177,18 +208,16 @@ class _FastRows:
 
 
 def _struct(
-    tree: dict[str, Any], prefix: str, getters: dict[int, str], *, is_time: Callable[[int], bool]
+    tree: dict[str, Any], prefix: str, getters: dict[int, str], field_of: Callable[[int], _Field]
 ) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for number_, (key, node) in enumerate(tree.items()):
         name = f"f{number_}"
         if isinstance(node, dict):
-            kind = _struct(node, f"{prefix}{name}.", getters, is_time=is_time)
+            kind = _struct(node, f"{prefix}{name}.", getters, field_of)
             fields.append((name, kind, msgspec.field(name=key, default_factory=kind)))
             continue
         getters[node] = prefix + name
-        if is_time(node):
-            fields.append((name, float | int | str | None, msgspec.field(name=key, default=None)))
-        else:
-            fields.append((name, float, msgspec.field(name=key, default=math.nan)))
+        kind, absent = field_of(node)
+        fields.append((name, kind, msgspec.field(name=key, default=absent)))
     return msgspec.defstruct("Fields", fields, gc=False)

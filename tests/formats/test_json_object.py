@@ -25,7 +25,43 @@ DOCUMENTS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
     max_leaves=12,
 )
-PAYLOADS = DOCUMENTS.map(lambda document: json.dumps(document).encode()) | st.binary(max_size=40)
+WHOLE = st.dictionaries(KEYS, DOCUMENTS, max_size=5).map(lambda document: json.dumps(document).encode())
+PIECES = st.sampled_from(
+    [
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"\x00",
+        b"\\",
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"-",
+        b"0",
+        b"1e400",
+        b"NaN",
+    ]
+) | st.sampled_from(["\u00e9", "9" * 25, "9" * 400, "9" * 5000, "\\ud800", '"a":1,', '"x":1e999,']).map(
+    str.encode
+)
+
+
+@st.composite
+def mutated(draw):
+    """Valid JSON with a few bytes exchanged, put in or taken out."""
+    payload = bytearray(draw(WHOLE))
+    for _ in range(draw(st.integers(1, 3))):
+        begin = draw(st.integers(0, len(payload)))
+        payload[begin : begin + draw(st.integers(0, 3))] = draw(PIECES | st.binary(max_size=2))
+    return bytes(payload)
+
+
+PAYLOADS = (
+    DOCUMENTS.map(lambda document: json.dumps(document).encode()) | WHOLE | mutated() | st.binary(max_size=40)
+)
 SHAPES = st.sampled_from(
     [
         (["a"], None),
@@ -76,6 +112,35 @@ def test_every_payload_gives_a_reading_or_a_reason_by_itself(shape, payloads):
     assert np.array_equal(
         together.values, np.concatenate([row.values for row in rows] or [together.values]), equal_nan=True
     )
+
+
+BROKEN = st.sampled_from(
+    [b'"\xff"', b"1e400", b"9" * 5000, b"-" + b"9" * 400, b'"\xed\xa0\x80"', b'{"\xff": 1}', b"[1e999]", b"1"]
+)
+PLAIN_OR_NOT = st.sampled_from(
+    [b"1.5", b'"1.5"', b"null", b"true", b'"x"', b"1e400", b'"\xff"', b"[]", b"{}"]
+)
+
+
+@given(broken=BROKEN, a=PLAIN_OR_NOT, ts=PLAIN_OR_NOT, where=st.integers(0, 2), nested=st.booleans())
+def test_what_is_broken_in_other_fields_makes_no_difference(broken, a, ts, where, nested):
+    """Neither whether the wanted ones are plain numbers, nor where the broken one stands."""
+
+    def payload(other):
+        fields = [b'"a": ' + a, b'"ts": ' + ts]
+        fields.insert(where, b'"other": ' + other)
+        inner = b"{" + b", ".join(fields) + b"}"
+        return b'{"deep": ' + inner + b', "more": ' + other + b"}" if nested else inner
+
+    paths, time_path = (["deep.a"], "deep.ts") if nested else (["a"], "ts")
+    found = JsonObjectFormat(paths, time_path=time_path).decode([payload(broken)])
+    assert same(found, JsonObjectFormat(paths, time_path=time_path).decode([payload(b"0")]))
+
+
+@pytest.mark.parametrize("key", ['a"b', "a\\b", "a\nb", "a\x7fb", "\u00e9", "", "__init__", "f0"])
+def test_a_key_may_be_any_text(key):
+    payload = json.dumps({key: 1.5, "f1": "x"}, ensure_ascii=False).encode()
+    assert one(payload, [key]) == [1.5]
 
 
 def one(payload, paths=("temperature", "humidity"), time_path=None):
