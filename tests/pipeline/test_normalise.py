@@ -2,25 +2,55 @@
 
 import math
 import statistics
+from fractions import Fraction
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.pipeline.normalise import z_scores
+from gatewayd.pipeline.normalise import LIMIT, z_scores
 
 
 def z(values, mean, std):
     return z_scores(np.array([[values]], dtype=np.float64).T, np.array([mean]), np.array([std]))
 
 
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+STD = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+@given(st.lists(FINITE, min_size=1, max_size=20), FINITE, STD)
+def test_z_scores_are_finite_for_any_finite_readings_and_bounded(values, mean, std):
+    found = z(values, mean, std)
+    assert (np.abs(found) <= LIMIT).all()
+    assert np.isfinite(np.square(found)).all()
+
+
 @given(
-    st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20),
-    st.floats(-1e300, 1e300),
-    st.floats(1e-300, 1e300),
+    st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=20), st.floats(-1e12, 1e12), st.floats(1e-3, 1e12)
 )
-def test_z_scores_are_finite_for_any_finite_readings(values, mean, std):
-    assert np.isfinite(z(values, mean, std)).all()
+def test_z_scores_are_those_of_exact_arithmetic_to_float32(values, mean, std):
+    """One rounding of the difference, one of the quotient, one to float32; below the limit, none else."""
+    for value, found in zip(values, z(values, mean, std)[:, 0, 0].tolist(), strict=True):
+        exact = (Fraction(value) - Fraction(mean)) / Fraction(std)
+        if abs(exact) < Fraction(float(LIMIT)) and abs(exact) > Fraction(2) ** -120:
+            assert abs(Fraction(found) - exact) <= abs(exact) * Fraction(1, 2**23)
+
+
+@given(st.lists(FINITE, min_size=1, max_size=20), FINITE, STD)
+def test_a_window_gets_the_same_bits_alone_as_among_others(values, mean, std):
+    """One impossible value in a batch limits itself and nothing else."""
+    alone = [z([value], mean, std).tobytes() for value in values]
+    assert z(values, mean, std).tobytes() == b"".join(alone)
+
+
+def test_case_12_a_steady_sensor_stays_near_zero_where_std_has_a_floor():
+    """A std of 4e-15, which rounding leaves of 1000 times 14.62, would make its mean's last bit a whole z-score."""
+    series = np.full(1000, 14.62)
+    mean, std = float(series.mean()), max(float(series.std()), 1e-6)
+    found = z([*series.tolist(), 14.63], mean, std)[:, 0, 0]
+    assert (np.abs(found[:-1]) < 1e-6).all()
+    assert math.isclose(float(found[-1]), 0.01 / 1e-6, rel_tol=1e-6)
 
 
 def test_a_large_offset_keeps_small_differences():
