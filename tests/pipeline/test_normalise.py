@@ -44,13 +44,13 @@ def test_a_window_gets_the_same_bits_alone_as_among_others(values, mean, std):
     assert z(values, mean, std).tobytes() == b"".join(alone)
 
 
-def test_case_12_a_steady_sensor_stays_near_zero_where_std_has_a_floor():
-    """A std of 4e-15, which rounding leaves of 1000 times 14.62, would make its mean's last bit a whole z-score."""
+def test_case_12_a_steady_sensor_stays_near_zero_at_the_least_std_that_training_accepts():
+    """1000 times 14.62 leave a std of 4e-15, by which the mean's last bit would be a z-score of 1: it is refused."""
     series = np.full(1000, 14.62)
-    mean, std = float(series.mean()), max(float(series.std()), 1e-6)
+    mean, std = float(series.mean()), 1e-9 * 14.62
     found = z([*series.tolist(), 14.63], mean, std)[:, 0, 0]
     assert (np.abs(found[:-1]) < 1e-6).all()
-    assert math.isclose(float(found[-1]), 0.01 / 1e-6, rel_tol=1e-6)
+    assert math.isclose(float(found[-1]), 0.01 / std, rel_tol=1e-6)
 
 
 def test_a_large_offset_keeps_small_differences():
