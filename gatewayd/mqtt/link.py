@@ -11,6 +11,8 @@ A callback writes into this object and returns: it can't raise, publish or wait.
 import contextlib
 import select
 import socket
+import ssl
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -32,10 +34,53 @@ _EXACTLY_ONCE = 2
 Frame = tuple[int | None, bytes, bytes, int, bool]  # token or None, topic, payload, QoS, retain
 
 
+_Addresses = Sequence[tuple[int, int, int, str, tuple[Any, ...]]]  # as getaddrinfo gives them
+
+
 class _Client(paho.Client):
-    """paho with a place to put the tap."""
+    """paho with a place to put the tap, and with one deadline for all that connecting blocks in.
+
+    By itself paho would grant every address of a host the whole time limit, and TLS the same once more.
+    """
 
     tap: "Link | None" = None
+    addresses: _Addresses = ()
+    connect_by: float = 0.0  # monotonic
+
+    def _create_socket_connection(self) -> socket.socket:
+        """Connect to the first address that answers.
+
+        Each has an equal share of what time is left, so that one that swallows everything (IPv6 on a site that
+        routes IPv4 alone) doesn't starve the next.
+        """
+        failure: OSError = TimeoutError("timed out")
+        for index, (family, kind, protocol, _, address) in enumerate(self.addresses):
+            limit_s = (self.connect_by - time.monotonic()) / (len(self.addresses) - index)
+            if limit_s <= 0:
+                break
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:  # a family that this kernel lacks
+                failure = error
+                continue
+            try:
+                sock.settimeout(limit_s)
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise failure
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        """Shake hands in the time that is left; the ssl module counts it from start to end."""
+        left_s = self.connect_by - time.monotonic()
+        if left_s <= 0:
+            tcp_sock.close()
+            raise TimeoutError("no time left for TLS")
+        self._connect_timeout = left_s  # the public property can't be set while connecting
+        return super()._ssl_wrap_socket(tcp_sock)
 
     def _create_socket(self) -> Any:  # noqa: ANN401  # paho's own type is private to it
         sock = super()._create_socket()
@@ -47,6 +92,7 @@ class Link:
 
     Attributes:
         is_open: CONNACK came and the connection stands.
+        connect_by: When CONNACK has to have come, on the monotonic clock.
         session_present: What the CONNACK said.
         granted: One entry for each filter of the SUBACK: None if granted, else the reason; None before it came.
         ended: Why the connection ended; None while it stands.
@@ -68,6 +114,7 @@ class Link:
         max_frame_bytes: int,
     ) -> None:
         self.is_open = self.session_present = self.was_refused = False
+        self.connect_by = 0.0
         self.granted: list[str | None] | None = None
         self.ended: str | None = None
         self.messages: list[Message] = []
@@ -88,7 +135,6 @@ class Link:
             reconnect_on_failure=False,  # or paho would answer a refusal by trying MQTT 3.1 on its own
             manual_ack=True,
         )
-        client.connect_timeout = settings.connect_timeout_s
         client.max_inflight_messages_set(0)  # the session limits what is in flight
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -109,7 +155,11 @@ class Link:
     # The connection's life.
 
     def open(self, connection: int) -> None:
-        """Connect; blocks at most ``connect_timeout_s`` for each address tried and again for TLS.
+        """Connect; TCP to all addresses tried and TLS together block at most ``connect_timeout_s``.
+
+        Resolving a host name comes before and can't be bounded from here: the C library waits for name servers as
+        resolv.conf says (``options timeout: attempts:``). So the limit begins after it, or a first name server that
+        is down would let no attempt ever succeed.
 
         Raises:
             TransientError: No connection; the message says why.
@@ -122,10 +172,11 @@ class Link:
         self._behind.clear()
         self._skipped_exactly_once.clear()
         self._client.drop_out_messages()  # the caller sends again what was not acknowledged; paho must not
+        host, port = self._settings.host, self._settings.effective_port
         try:
-            self._client.connect(
-                self._settings.host, self._settings.effective_port, self._settings.keepalive_s
-            )
+            self._client.addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self._client.connect_by = self.connect_by = time.monotonic() + self._settings.connect_timeout_s
+            self._client.connect(host, port, self._settings.keepalive_s)
         except (OSError, ValueError) as error:  # ValueError: a host name that can't be encoded
             self.close()
             raise TransientError(str(error) or type(error).__name__) from error

@@ -107,7 +107,8 @@ class Session:
         """Advance the link: connect when it is time, wait, read, write, keep alive.
 
         Args:
-            timeout_s: Longest wait; rounded up to whole milliseconds. Connecting may add ``connect_timeout_s``.
+            timeout_s: Longest wait; rounded up to whole milliseconds. Connecting may add ``connect_timeout_s``
+                for all addresses and TLS together, and before it whatever the resolver takes for the host's name.
             wake_fd: Ends the wait when readable. Whoever gave it empties it.
         """
         if self._link.fileno() is None:
@@ -194,12 +195,14 @@ class Session:
 
     def _connect(self) -> None:
         self._is_connecting = True
-        self._began_at = self._heard_at = time.monotonic()
         try:
             self._link.open(self.connection + 1)
         except TransientError as error:
             self._lost(str(error))
         else:
+            self._began_at = self._heard_at = (
+                time.monotonic()
+            )  # a slow resolver is no silence of the broker's
             self._after()
 
     def _advance(self, timeout_s: float, wake_fd: int | None) -> None:
@@ -214,7 +217,7 @@ class Session:
             self._link.write()
         if self._link.fileno() is not None:
             self._link.keep_alive()
-        if self._is_connecting and now - self._began_at > self._settings.connect_timeout_s:
+        if self._is_connecting and now > self._link.connect_by:
             self._link.close(f"no CONNACK within {self._settings.connect_timeout_s} s")
         elif now - self._heard_at > _SILENCE * self._settings.keepalive_s:
             self._link.close(f"nothing heard for {now - self._heard_at:.0f} s")
@@ -225,9 +228,7 @@ class Session:
             return 0.0
         due_s = self._settings.keepalive_s / 8
         if self._is_connecting:
-            due_s = min(
-                due_s, max(0.0, self._began_at + self._settings.connect_timeout_s - time.monotonic()) + 0.001
-            )
+            due_s = min(due_s, max(0.0, self._link.connect_by - time.monotonic()) + 0.001)
         return min(timeout_s, due_s)
 
     def _wait(self, timeout_s: float, wake_fd: int | None) -> int:

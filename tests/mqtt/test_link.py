@@ -13,6 +13,14 @@ def test_paho_still_makes_its_socket_where_the_tap_takes_hold():
     assert "_create_socket" in vars(link._Client)
 
 
+def test_paho_still_connects_where_the_deadline_takes_hold():
+    """One deadline for TCP and TLS: the client subclass connects by itself, and tells paho what is left for TLS."""
+    assert "sock = self._create_socket_connection()" in inspect.getsource(paho.Client._create_socket)
+    assert "sock = self._ssl_wrap_socket(sock)" in inspect.getsource(paho.Client._create_socket)
+    assert "ssl_sock.settimeout(self._connect_timeout)" in inspect.getsource(paho.Client._ssl_wrap_socket)
+    assert {"_create_socket_connection", "_ssl_wrap_socket"} <= set(vars(link._Client))
+
+
 def test_paho_reads_and_writes_only_by_the_calls_that_the_wire_answers():
     """``recv`` and ``send`` with the whole remainder of a packet, from which the wire knows what is half written."""
     assert "self._sock.recv(bufsize)" in inspect.getsource(paho.Client._sock_recv)

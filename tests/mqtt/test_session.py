@@ -1,5 +1,6 @@
 import os
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -498,6 +499,121 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(stub, open_session):
         until(lambda: session.last_error is not None, session)
     assert session.last_error == "no CONNACK within 0.5 s"
     assert [entry["event"] for entry in logs] == ["link_failed"]
+
+
+@pytest.fixture
+def black_hole():
+    """Listeners whose backlog is full: the kernel drops further SYNs, so a connect runs into its time limit."""
+    opened = []
+
+    def make(address, port=0):
+        listener = socket.create_server((address, port), backlog=0)
+        opened.append(listener)
+        for _ in range(4):  # more than fit
+            client = socket.socket()
+            opened.append(client)
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        return listener.getsockname()[1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def resolves_to(monkeypatch):
+    """Let ``broker.test`` have these addresses; all else is resolved as ever."""
+
+    def make(*addresses):
+        resolve = socket.getaddrinfo
+
+        def fake(host, port, *more, **options):
+            if host != "broker.test":
+                return resolve(host, port, *more, **options)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+        monkeypatch.setattr(socket, "getaddrinfo", fake)
+
+    return make
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """Every time limit that is set on a socket, in order."""
+    found = []
+
+    class Recording(socket.socket):
+        def settimeout(self, value):
+            if value:
+                found.append(value)
+            super().settimeout(value)
+
+    monkeypatch.setattr(socket, "socket", Recording)
+    return found
+
+
+def test_all_addresses_of_a_host_share_one_time_limit(black_hole, resolves_to, limits, open_session):
+    port = black_hole("127.0.0.1")
+    black_hole("127.0.0.2", port)
+    resolves_to("127.0.0.1", "127.0.0.2")
+    session = open_session(port, options={"host": "broker.test", "connect_timeout_s": 0.5})
+    session.poll(0.0)
+    assert "timed out" in session.last_error
+    assert limits[0] <= 0.25  # so that the second has its turn
+    assert sum(limits) <= 0.5
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next(
+    stub, black_hole, resolves_to, open_session
+):
+    black_hole("127.0.0.2", stub.port)
+    resolves_to("127.0.0.2", "127.0.0.1")
+    session = open_session(
+        stub.port, options={"host": "broker.test", "connect_timeout_s": 2.0}, subscriptions=[("s/#", 0)]
+    )
+    greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+
+
+def test_the_handshake_has_what_connecting_has_left(stub, black_hole, resolves_to, open_session, monkeypatch):
+    """The first address swallows everything, the second accepts and then says nothing."""
+    handshakes = []
+    handshake = ssl.SSLSocket.do_handshake
+
+    def recorded(self, block=False):
+        handshakes.append(self.gettimeout())
+        handshake(self, block)
+
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", recorded)
+    black_hole("127.0.0.2", stub.port)
+    resolves_to("127.0.0.2", "127.0.0.1")
+    tls = BrokerSettings(host="x", tls={}).tls
+    session = open_session(
+        stub.port, options={"host": "broker.test", "connect_timeout_s": 2.0, "tls": tls, "port": stub.port}
+    )
+    until(lambda: handshakes, session)
+    assert "timed out" in session.last_error
+    assert 0 < handshakes[0] <= 1.0
+
+
+def test_the_time_limit_begins_when_the_name_is_resolved(stub, resolves_to, open_session, monkeypatch):
+    """A name server that is late must not eat up what connecting and CONNACK have: no attempt would ever succeed."""
+    resolves_to("127.0.0.1")
+    resolve, monotonic = socket.getaddrinfo, time.monotonic
+
+    def late(*arguments, **options):
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 90.0)
+        return resolve(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", late)
+    session = open_session(stub.port, options={"host": "broker.test", "connect_timeout_s": 20.0})
+    session.poll(0.0)
+    assert session.last_error is None  # still waiting for CONNACK
+    assert stub.accept()
+    stub.say(CONNACK)
+    session.poll(PATIENCE_S)
+    assert session.is_open
 
 
 def test_poll_is_woken_and_leaves_the_descriptor_to_its_owner(open_session):
