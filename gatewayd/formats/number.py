@@ -16,7 +16,7 @@ class NumberFormat:
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
         """Decode payloads; see ``Format``.
 
-        Rejected: ``not_text`` (not UTF-8), ``not_a_number``. A word that means absent gives no reading and no error.
+        Rejected: ``not_text`` (not UTF-8), ``not_a_number``, ``absent`` (it says that there's no value).
         """
         source: list[int] = []
         values: list[float] = []

@@ -50,7 +50,7 @@ def to_ns(value: object, unit: Unit) -> int:
             return _believable(_iso_ns(match))
         if unit == "iso" or not _NUMBER.fullmatch(text):
             raise RejectedInputError("invalid_time", text[:40])
-        value = float(text) if "." in text else int(text)
+        return _believable(_decimal_ns(text, unit))
     if isinstance(value, bool) or not isinstance(value, int | float) or unit == "iso":
         raise RejectedInputError("invalid_time", type(value).__name__)
     if isinstance(value, float) and not math.isfinite(value):
@@ -93,6 +93,13 @@ def _magnitude(value: float) -> str:
         if value < limit:
             return unit
     return "ns"
+
+
+def _decimal_ns(text: str, unit: Unit) -> int:
+    """Read a number from its digits, all of them: a float would keep 16."""
+    whole, _, fraction = text.partition(".")
+    factor = _PER_UNIT[_magnitude(int(whole)) if unit == "auto" else unit]
+    return int(whole) * factor + int(f"{fraction:0<12}") * factor // 10**12
 
 
 def _float_ns(value: float, factor: int) -> int:

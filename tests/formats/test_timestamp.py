@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -86,6 +87,22 @@ def test_the_unit_is_told_by_magnitude_and_may_be_given(seconds, unit):
     name, factor = unit
     value = seconds * 10**9 // factor
     assert to_ns(value, "auto") == to_ns(value, name) == value * factor
+
+
+@given(
+    st.integers(10**18, 2**63 - 10**10),
+    st.sampled_from([("s", 10**9), ("ms", 10**6), ("us", 1000)]),
+    st.integers(0, 12),
+    st.booleans(),
+)
+def test_decimals_in_a_text_are_read_to_the_last_digit(nanoseconds, unit, digits, is_stated):
+    """A float64 of seconds has 16 digits: two to three too few for nanoseconds."""
+    name, factor = unit
+    whole, rest = divmod(nanoseconds, factor)
+    fraction = f"{rest * 10**12 // factor:012}"[:digits]
+    text = f"{whole}.{fraction}" if fraction else str(whole)
+    expected = Fraction(text) * factor
+    assert to_ns(text, name if is_stated else "auto") == math.floor(expected)
 
 
 @given(st.integers(10**15, 4 * 10**15))
