@@ -2,7 +2,7 @@ import time
 
 import paho.mqtt.client as paho
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -85,14 +85,14 @@ def test_the_tap_finds_what_paho_finds_wherever_the_stream_is_cut(chunks):
     assert not is_lost
 
 
+@example([b"\x00", b"0\x03\x00\x01\x00"])
 @given(cut_streams(publishes | others | st.binary(max_size=12)))
 def test_the_tap_ends_a_link_where_paho_would(chunks):
     """Nonsense too: the same messages before it, and the same verdict, even where frames lie about their lengths."""
     reference = PahoFeed()
-    for chunk in chunks:
-        reference.feed(chunk)
-        if reference.is_lost:
-            break
+    # Uncut: paho takes a first byte of 0 for "none read yet", and if no more has come, the next byte for the first. The
+    # tap never hands it part of a frame.
+    reference.feed(b"".join(chunks))
     messages, _, is_lost = tapped(chunks)
     assert is_lost == reference.is_lost
     only = [m for m in reference.messages if m[2] & 6 < 4]
