@@ -94,7 +94,7 @@ class Link:
         is_open: CONNACK came and the connection stands.
         connect_by: When CONNACK has to have come, on the monotonic clock.
         session_present: What the CONNACK said.
-        granted: One entry for each filter of the SUBACK: None if granted, else the reason; None before it came.
+        granted: One entry for each filter of the SUBACK: the granted QoS, or why not; None before it came.
         ended: Why the connection ended; None while it stands.
         was_refused: The CONNACK said no.
         messages: PUBLISHes received; the owner empties it.
@@ -115,7 +115,7 @@ class Link:
     ) -> None:
         self.is_open = self.session_present = self.was_refused = False
         self.connect_by = 0.0
-        self.granted: list[str | None] | None = None
+        self.granted: list[int | str] | None = None
         self.ended: str | None = None
         self.messages: list[Message] = []
         self.acknowledged: list[int] = []
@@ -417,7 +417,7 @@ class Link:
         reasons: list[ReasonCode],
         _properties: object,
     ) -> None:
-        self.granted = [str(reason) if reason.is_failure else None for reason in reasons]
+        self.granted = [str(reason) if reason.is_failure else reason.value for reason in reasons]
 
     def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         if message.mid in self._skipped_exactly_once and message.qos == _EXACTLY_ONCE:

@@ -88,6 +88,7 @@ class Session:
         )
         self._messages: list[Message] = []
         self._is_connecting = False  # TCP stands, CONNACK has not come
+        self._suback_by: float | None = None  # the limit for SUBACK; None while none is awaited
         self._is_closed = False
         self._failures = 0
         self._retry_at = 0.0
@@ -95,6 +96,9 @@ class Session:
         self._heard_at = 0.0  # last sign of life from the broker
         self._logged: dict[str, float] = {}  # reason → when it was last logged
         self._is_contested = False
+        self._lower: dict[
+            str, dict[str, int]
+        ] = {}  # topics granted at less than the wanted QoS, as last logged
         self._random = random.SystemRandom()  # two gateways from one image must not draw alike
         if tls is not None and tls.insecure_skip_verify:
             self._log.warning(
@@ -190,6 +194,7 @@ class Session:
             self._log.info("link_closed", lasted_s=round(time.monotonic() - self._began_at, 1))
         self._link.close()
         self.is_open = self.is_subscribed = False
+        self._suback_by = None
 
     # Inner workings.
 
@@ -217,11 +222,23 @@ class Session:
             self._link.write()
         if self._link.fileno() is not None:
             self._link.keep_alive()
-        if self._is_connecting and now > self._link.connect_by:
-            self._link.close(f"no CONNACK within {self._settings.connect_timeout_s} s")
-        elif now - self._heard_at > _SILENCE * self._settings.keepalive_s:
-            self._link.close(f"nothing heard for {now - self._heard_at:.0f} s")
         self._after()
+        reason = self._overdue(now)
+        if reason is not None:
+            self._lost(reason, is_ours=True)
+
+    def _overdue(self, now: float) -> str | None:
+        """Say what the broker owes for too long; None if nothing."""
+        limit_s = self._settings.connect_timeout_s
+        if self._is_connecting and now > self._link.connect_by:
+            return f"no CONNACK within {limit_s} s"
+        if self._suback_by is not None and now > self._suback_by:
+            return f"no SUBACK within {limit_s} s"
+        if (
+            self.is_open or self._is_connecting
+        ) and now - self._heard_at > _SILENCE * self._settings.keepalive_s:
+            return f"nothing heard for {now - self._heard_at:.0f} s"
+        return None
 
     def _longest_wait_s(self, timeout_s: float) -> float:
         if self._link.holds_unread():
@@ -229,6 +246,8 @@ class Session:
         due_s = self._settings.keepalive_s / 8
         if self._is_connecting:
             due_s = min(due_s, max(0.0, self._link.connect_by - time.monotonic()) + 0.001)
+        if self._suback_by is not None:
+            due_s = min(due_s, max(0.0, self._suback_by - time.monotonic()) + 0.001)
         return min(timeout_s, due_s)
 
     def _wait(self, timeout_s: float, wake_fd: int | None) -> int:
@@ -259,6 +278,8 @@ class Session:
         if link.messages and not self._is_connecting:  # before CONNACK nothing is ours to take
             self._messages += link.messages
             link.messages.clear()
+            if self._suback_by is not None:  # a stored session's backlog may stand before SUBACK: not deaf
+                self._suback_by = self._suback_due()
         if link.ended is not None and (self.is_open or self._is_connecting):
             self._lost(link.ended)
 
@@ -273,22 +294,43 @@ class Session:
             self._link.publish([(None, self._status_topic.encode(), self._status("online"), 1, True)])
         if self._subscriptions:
             self._link.subscribe(self._subscriptions)
+            self._suback_by = self._suback_due()
 
-    def _granted(self, granted: Sequence[str | None]) -> None:
-        denied = {
-            topic: reason
-            for (topic, _), reason in zip(self._subscriptions, granted, strict=False)
-            if reason is not None
-        }
+    def _suback_due(self) -> float:
+        return time.monotonic() + self._settings.connect_timeout_s
+
+    def _granted(self, granted: Sequence[int | str]) -> None:
+        self._suback_by = None
+        denied: dict[str, str] = {}
+        lower: dict[str, dict[str, int]] = {}
+        for (topic, wanted), given in zip(self._subscriptions, granted, strict=False):
+            if isinstance(given, str):
+                denied[topic] = given
+            elif given < wanted:
+                lower[topic] = {"wanted": wanted, "granted": given}
         self.is_subscribed = not denied
         if denied:
             self.last_error = f"subscription refused: {', '.join(denied)}"
             if self._is_news(self.last_error):
                 self._log.error("subscription_refused", topics=denied)
+        changed, self._lower = lower != self._lower, lower
+        if lower and changed:  # not at every reconnect to a broker that keeps a limit
+            self._log.warning(
+                "qos_granted_lower",
+                topics=lower,
+                meaning="messages may be lost on their way from this broker",
+            )
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, *, is_ours: bool = False) -> None:
+        """Drop what is left of the link and set the time of the next attempt.
+
+        Args:
+            reason: Why.
+            is_ours: We gave it up, so nobody has taken the client id over.
+        """
         was_open, self.is_open, self.is_subscribed = self.is_open, False, False
         self._is_connecting = False
+        self._suback_by = None
         now = time.monotonic()
         lasted_s = now - self._began_at if was_open else 0.0
         self._failures = failures_after(self._failures, lasted_s=lasted_s)
@@ -305,7 +347,8 @@ class Session:
             self._log.warning(
                 "link_lost", reason=reason, lasted_s=round(lasted_s, 1), retry_in_s=round(retry_in_s, 1)
             )
-            self._contested(lasted_s)
+            if not is_ours:
+                self._contested(lasted_s)
         elif self._is_news(reason):
             event = "link_refused" if self._link.was_refused else "link_failed"
             self._log.warning(event, reason=reason, attempt=self._failures, retry_in_s=round(retry_in_s, 1))

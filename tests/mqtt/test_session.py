@@ -16,7 +16,7 @@ from gatewayd.domain.verdict import Publication
 from gatewayd.mqtt.session import Session
 from gatewayd.mqtt.tap import encode_publish
 from gatewayd.mqtt.wire import Wire
-from tests.support.stub_broker import CONNACK, StubBroker, suback
+from tests.support.stub_broker import CONNACK, PINGRESP, StubBroker, suback
 
 PATIENCE_S = 60.0  # a limit that only a hang reaches
 
@@ -387,7 +387,7 @@ def stub():
 
 
 def greet(stub, session, *, code=1):
-    """Accept, answer CONNECT and SUBSCRIBE."""
+    """Accept, answer CONNECT and SUBSCRIBE; with ``code`` None, leave SUBSCRIBE unanswered."""
     until(stub.accept, session)
     heard = []
 
@@ -399,7 +399,8 @@ def greet(stub, session, *, code=1):
     stub.say(CONNACK)
     until(lambda: heard_first(8), session)
     subscribe = heard_first(8)[0]
-    stub.say(suback(int.from_bytes(subscribe[2:4], "big"), code))
+    if code is not None:
+        stub.say(suback(int.from_bytes(subscribe[2:4], "big"), code))
     return heard
 
 
@@ -428,6 +429,80 @@ def test_a_refused_subscription_is_told(stub, open_session):
     assert session.is_open
     assert session.last_error == "subscription refused: s/#"
     assert [entry["event"] for entry in logs].count("subscription_refused") == 1
+
+
+def test_a_quality_below_the_wanted_is_told_once(stub, open_session):
+    """Subscribed all the same; told again only when it changes."""
+    with capture_logs() as logs:
+        session = open_session(stub.port, subscriptions=[("s/#", 1)])
+        for round_, code in enumerate((0, 0, 1, 0)):
+            greet(stub, session, code=code)
+            until(lambda: session.is_subscribed, session)
+            told = [entry for entry in logs if entry["event"] == "qos_granted_lower"]
+            assert len(told) == (1, 1, 1, 2)[round_]
+            stub.drop()
+            until(lambda: not session.is_open, session)
+    assert told[0]["log_level"] == "warning"
+    assert told[0]["topics"] == {"s/#": {"wanted": 1, "granted": 0}}
+
+
+def test_a_quality_as_wanted_is_not_told(stub, open_session):
+    with capture_logs() as logs:
+        session = open_session(stub.port, subscriptions=[("s/#", 0)])
+        greet(stub, session, code=0)
+        until(lambda: session.is_subscribed, session)
+    assert [entry["event"] for entry in logs] == ["link_opened"]
+
+
+def test_a_broker_that_never_answers_subscribe_is_given_up(stub, open_session):
+    """It answers CONNECT and every PINGREQ, which would keep the link open for ever, and deaf."""
+    with capture_logs() as logs:
+        session = open_session(
+            stub.port, options={"connect_timeout_s": 0.5, "keepalive_s": 1}, subscriptions=[("s/#", 1)]
+        )
+        for round_ in range(4):
+            greet(stub, session, code=None)
+
+            def is_given_up():
+                if stub.frames():
+                    stub.say(PINGRESP)
+                return not session.is_open
+
+            until(is_given_up, session)
+            assert session.last_error == "no SUBACK within 0.5 s"
+            assert session._failures == round_ + 1  # backs off, though every CONNECT was a success
+    events = [entry["event"] for entry in logs]
+    assert events == ["link_opened", "link_lost"] * 4  # nobody has taken over the client id
+    greet(stub, session)
+    until(lambda: session.is_subscribed, session)
+
+
+def test_messages_that_come_first_push_off_the_limit_for_suback(stub, open_session):
+    """A stored session's backlog may stand before it: the link is not deaf."""
+    session = open_session(
+        stub.port, options={"connect_timeout_s": 2.0}, subscriptions=[("s/#", 1)], persistent=True
+    )
+    greet(stub, session, code=None)
+    until(lambda: session.is_open, session)
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        stub.say(encode_publish(b"s/1", b"x", qos=0, retain=False, packet_id=0))
+        session.poll(0.1)
+    assert session.connection == 1
+    assert session.is_open
+    until(lambda: not session.is_open, session)
+    assert session.last_error == "no SUBACK within 2.0 s"
+
+
+def test_without_subscriptions_no_suback_is_waited_for(stub, open_session):
+    session = open_session(stub.port, options={"connect_timeout_s": 0.5})
+    until(stub.accept, session)
+    stub.say(CONNACK)
+    until(lambda: session.is_open, session)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        session.poll(0.1)
+    assert session.is_open
 
 
 def test_a_message_of_an_earlier_connection_acknowledges_nothing(stub, open_session):
