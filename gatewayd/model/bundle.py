@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,8 @@ from gatewayd.model.tflite import read_model
 
 MANIFEST_FILE = "bundle.yaml"
 _MAX_MANIFEST_BYTES = 1 << 20
-_ATTEMPTS = 3
+_PAUSE_S = 0.01
+_ATTEMPTS = 10  # a deployer that replaces the bundle over and over needs this many hits in a row
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -108,6 +110,7 @@ def load_bundle(folder: Path) -> Bundle:
                 raise
         finally:
             os.close(descriptor)
+        time.sleep(_PAUSE_S)
     raise AssertionError  # pragma: no cover  # the last attempt returns or raises
 
 
