@@ -198,3 +198,23 @@ def test_newest_times_are_gone_on_with_where_channels_differ():
     kept, dropped = new.clean(batch, np.full(2, ARRIVED, dtype=np.int64))
     assert kept.taken_at.tolist() == [EPOCH + 51]
     assert dropped == {"late": 1}
+
+
+def test_a_borrowed_time_ends_where_time_does():
+    """A sensor that claims the year 2262 to a gateway without a clock."""
+    last = 2**63 - 1
+    batch, _ = make().clean(
+        as_batch([(0, last, 1.0, 1.0), (0, 50, 1.0, 1.0)]),
+        np.array([7, 50], dtype=np.int64),
+        np.array([True, False]),
+    )
+    assert batch.taken_at.tolist() == [last, last]
+
+
+def test_a_clock_that_is_set_between_two_readings_puts_no_decades_between_them():
+    rows = [(0, EPOCH, 1.0, 1.0), (0, ARRIVED, 1.0, 1.0), (0, EPOCH + 120, 1.0, 1.0)]
+    batch, dropped = make().clean(
+        as_batch(rows), np.array([7, ARRIVED, ARRIVED + 20], dtype=np.int64), np.array([True, False, True])
+    )
+    assert batch.taken_at.tolist() == [EPOCH, ARRIVED, EPOCH + 120]
+    assert dropped == {}

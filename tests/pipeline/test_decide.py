@@ -169,3 +169,17 @@ def test_a_shorter_rule_does_not_clear_at_an_anomalous_window():
     assert feed(new, [9.0], begin=3) == []
     [(_, cleared)] = feed(new, [0.0], begin=4)
     assert (cleared.state, cleared.peak_score) == ("cleared", 9.0)
+
+
+def test_only_calm_windows_after_the_raising_one_clear():
+    found = feed(make(clear=(2, 3)), [0.0, 1.0, 0.0, 0.9, 0.0])
+    assert [(position, alert.state) for position, alert in found] == [(1, "raised"), (4, "cleared")]
+
+
+def test_a_shorter_rule_does_not_raise_at_a_calm_window():
+    old, new = make(raise_=(3, 5)), make(raise_=(1, 5))
+    feed(old, [2.0, 2.0])
+    new.adopt(old, keeps_history=True)
+    assert feed(new, [0.0], begin=2) == []
+    [(_, raised)] = feed(new, [1.0], begin=3)
+    assert (raised.first_out_at, raised.peak_score) == (0, 2.0)
