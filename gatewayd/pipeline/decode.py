@@ -50,14 +50,15 @@ class Devices:
         index = self._index.get(levels)
         if index is not None:
             return index
-        if len(self.known) >= self.limit:
-            return "too_many_devices"
         named = dict(zip(self.pattern.names, levels, strict=True))
         device = Device(name=named.get("device", self._name), levels=named)
+        # What is wrong with the name comes first: the same topic is refused for the same reason at any time.
         if not device.name:
             return "device_without_name"
         if not self._fits(device):
             return "device_name_too_long"
+        if len(self.known) >= self.limit:
+            return "too_many_devices"
         self._index[levels] = len(self.known)
         self.known.append(device)
         return len(self.known) - 1

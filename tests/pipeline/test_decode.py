@@ -158,11 +158,11 @@ def reference(patterns, is_timed, messages):
             is_wanted = True
             levels = match.groups()[-len(names) :] if names else ()
             if levels not in admitted[stream]:
-                if len(admitted[stream]) == 2:
-                    refused["too_many_devices"] += 1
-                    continue
                 if names and not levels[-1]:
                     refused["device_without_name"] += 1
+                    continue
+                if len(admitted[stream]) == 2:
+                    refused["too_many_devices"] += 1
                     continue
                 admitted[stream].add(levels)
             if header & 1 and not is_timed[stream]:
