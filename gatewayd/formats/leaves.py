@@ -23,11 +23,11 @@ _parse = msgspec.json.Decoder().decode
 Path = tuple[str, ...]
 
 
-def parse_object(payload: bytes) -> dict[str, object]:
-    """Parse a payload that should be a JSON object.
+def parse_json(payload: bytes) -> object:
+    """Parse a payload that should be JSON, within the limits of size and depth.
 
     Raises:
-        RejectedInputError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
+        RejectedInputError: ``too_large``, ``too_deep`` or ``not_json``.
     """
     if len(payload) > MAX_BYTES:
         raise RejectedInputError("too_large")
@@ -37,6 +37,16 @@ def parse_object(payload: bytes) -> dict[str, object]:
         raise RejectedInputError("too_deep") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RejectedInputError("not_json", str(error)[:80]) from error
+    return document
+
+
+def parse_object(payload: bytes) -> dict[str, object]:
+    """Parse a payload that should be a JSON object.
+
+    Raises:
+        RejectedInputError: As ``parse_json``, or ``not_an_object``.
+    """
+    document = parse_json(payload)
     if not isinstance(document, dict):
         raise RejectedInputError("not_an_object")
     return document

@@ -18,10 +18,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from gatewayd.errors import RejectedInputError
-from gatewayd.formats.leaves import MAX_BYTES, MAX_LEAVES
+from gatewayd.formats.leaves import MAX_LEAVES, parse_json
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.timestamp import to_ns
 
@@ -33,7 +31,6 @@ _RELATIVE_BELOW_S = 2**28  # earlier is relative to now (RFC 8428, 4.5.3)
 _SEPARATORS = "/:"
 _BASES = ("bn", "bt", "bu", "bv", "bs", "bver")
 _VALUES = ("v", "vb", "vs", "vd")
-_parse = msgspec.json.Decoder().decode
 
 
 class SenmlJsonFormat:
@@ -47,7 +44,7 @@ class SenmlJsonFormat:
         if not payload:
             return Samples()  # a cleared topic
         try:
-            return resolve(_document(payload), arrived_at=arrived_at)
+            return resolve(parse_json(payload), arrived_at=arrived_at)
         except RejectedInputError as error:
             return Samples(errors=(error.reason,))
 
@@ -96,18 +93,6 @@ def resolve(pack: object, *, arrived_at: int) -> Samples:
         except RejectedInputError as error:
             errors.append(error.reason)
     return Samples(samples=tuple(samples), errors=tuple(errors))
-
-
-def _document(payload: bytes) -> object:
-    if len(payload) > MAX_BYTES:
-        raise RejectedInputError("too_large")
-    try:
-        document: object = _parse(payload)
-    except RecursionError as error:
-        raise RejectedInputError("too_deep") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RejectedInputError("not_json", str(error)[:80]) from error
-    return document
 
 
 def _check_understood(record: Record) -> None:

@@ -26,7 +26,6 @@ class Wire:
         sock: The real socket.
         messages: PUBLISHes cut out; the owner empties it.
         acks: Packet ids whose PUBACK came; the owner empties it.
-        received_bytes: Since the connection was made.
         has_ended: The broker has closed its side.
     """
 
@@ -35,7 +34,6 @@ class Wire:
         self.cutter = cutter
         self.messages: list[Message] = []
         self.acks: list[int] = []
-        self.received_bytes = 0
         self._rest = bytearray()  # for paho to read
         self.has_ended = False
         self._ours = bytearray()  # of our frames, not yet taken by the kernel
@@ -102,7 +100,6 @@ class Wire:
             if not data:
                 self.has_ended = True
                 break
-            self.received_bytes += len(data)
             self.cutter.feed(data, self.messages, self.acks, self._rest)
             if len(data) < RECV_BYTES and not isinstance(self.sock, ssl.SSLSocket):
                 break  # a short read has emptied the kernel's buffer
