@@ -88,9 +88,7 @@ class Encoder:
             "model": self._model,
         }
         if prediction.contributions is not None:
-            document["contributions"] = {
-                name: round(part, 4) for name, part in prediction.contributions.items()
-            }
+            document["contributions"] = prediction.contributions
         if prediction.probabilities is not None:
             document["label"] = prediction.label
             document["probabilities"] = {name: round(p, 6) for name, p in prediction.probabilities.items()}
