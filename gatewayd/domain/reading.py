@@ -1,6 +1,7 @@
 """What arrives: messages from a broker, and the readings decoded from them, as columns."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gatewayd.domain.arrays import Float64, Int64
 
@@ -33,3 +34,22 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kept:
+    """What a step lets go on, and what it does not.
+
+    Attributes:
+        batch: The readings that go on.
+        dropped: How many don't, by reason.
+        clipped: How many values were changed to the nearest that is allowed, by rule.
+        marked: How many values were let through although a rule speaks against them, by rule.
+        examples: For each reason or rule, the index of a device that it happened to.
+    """
+
+    batch: Batch
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    clipped: Mapping[str, int] = field(default_factory=dict)
+    marked: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, int] = field(default_factory=dict)

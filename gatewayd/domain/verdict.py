@@ -6,6 +6,36 @@ from typing import Literal
 
 Kind = Literal["prediction", "alert"]
 
+# What an alert is about. "anomaly" is the model's; the others stand beside it.
+Condition = Literal["anomaly", "silent", "stuck", "out_of_range", "input_drift", "score_drift"]
+
+# What just happened to an alert.
+Change = Literal[
+    "raised",
+    "escalated",
+    "acknowledged",
+    "cleared",
+    "latched",
+    "reset",
+    "shelved",
+    "unshelved",
+    "out_of_service",
+    "in_service",
+]
+
+# Where an alert stands after it: the states of ANSI/ISA-18.2-2016, 5.2.3 (IEC 62682), in words.
+Status = Literal[
+    "normal",
+    "unacknowledged",
+    "acknowledged",
+    "returned_unacknowledged",
+    "latched_unacknowledged",
+    "latched_acknowledged",
+    "shelved",
+    "suppressed",
+    "out_of_service",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
@@ -38,16 +68,26 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """An alert as it is raised or cleared.
+    """An alert as it changes.
 
     Attributes:
         id: Stays the same from raised to cleared.
         device: Index into the stream's devices.
+        condition: What it is about.
+        channel: The channel that it is about; None: the device as a whole.
+        severity: Name of the severity it has reached.
         state: What just happened.
+        status: Where it stands after that.
+        changed_at: When that happened: the end of the window or the reading that did it, or when the command came; ns
+            since the Unix epoch.
         first_out_at: End of the first of the anomalous windows that raised it, ns since the Unix epoch.
         raised_at: End of the window that raised it, ns since the Unix epoch.
         cleared_at: End of the window that cleared it; None while raised.
-        score: Of the window that changed the state.
+        acknowledged_at: When somebody acknowledged it, gateway clock; None: nobody has.
+        acknowledged_by: Who, as the command said; None: nobody, or without a name.
+        shelved_until: Until when it is shelved, gateway clock; None: it isn't.
+        score: Of the window that changed the state; for other conditions the number that ``threshold`` limits: seconds
+            of silence, seconds without change, the reading out of range, the drift.
         peak_score: Highest score while raised, the raising windows included.
         threshold: In force when the state changed.
         causes: Channels by contribution, largest first; empty where the task has none.
@@ -55,10 +95,18 @@ class Alert:
 
     id: str
     device: int
-    state: Literal["raised", "cleared"]
+    condition: Condition = "anomaly"
+    channel: str | None = None
+    severity: str = "medium"
+    state: Change
+    status: Status = "unacknowledged"
+    changed_at: int = 0
     first_out_at: int
     raised_at: int
     cleared_at: int | None
+    acknowledged_at: int | None = None
+    acknowledged_by: str | None = None
+    shelved_until: int | None = None
     score: float
     peak_score: float
     threshold: float
