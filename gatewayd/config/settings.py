@@ -130,6 +130,9 @@ class BrokerSettings(_Section):
     username: str | None = Field(default=None, min_length=1, description="User name.")
     password_file: str | None = Field(default=None, description="File whose only line is the password.")
     tls: TlsSettings | None = Field(default=None, description="Use TLS; `{}` for the system's authorities.")
+    protocol: Literal["3.1.1", "5"] = Field(
+        default="3.1.1", description="MQTT version; 5 carries content type, expiry and reasons."
+    )
     keepalive_s: int = Field(default=30, ge=5, le=3600, description="MQTT keep-alive interval.")
     connect_timeout_s: float = Field(default=5.0, ge=0.5, le=20, description="Longest wait for a connection.")
     reconnect_min_s: float = Field(default=1.0, ge=0.1, le=60, description="First delay after a lost link.")
