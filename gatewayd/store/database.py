@@ -7,6 +7,7 @@ left alone.
 
 import contextlib
 import sqlite3
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -42,8 +43,23 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     return connection
 
 
-def claim(connection: sqlite3.Connection, *, application_id: int, version: int, schema: str) -> None:
-    """Make sure that a file is ours, or make it ours if it is empty; switch it to WAL.
+def claim(
+    connection: sqlite3.Connection,
+    *,
+    application_id: int,
+    version: int,
+    schema: str,
+    migrations: Mapping[int, Sequence[str]],
+) -> None:
+    """Make sure that a file is ours, or make it ours if it is empty; switch it to WAL, bring it up to date.
+
+    Args:
+        connection: To the file, outside of a transaction.
+        application_id: Whose file it has to be.
+        version: The version it has afterwards.
+        schema: The statement that makes an empty file one of that version.
+        migrations: For each older version the statements that make it the next one. Each step is a transaction: a
+            crash leaves the one version or the other.
 
     Raises:
         StartupError: It is another application's, or has a newer version. Nothing was changed.
@@ -62,6 +78,13 @@ def claim(connection: sqlite3.Connection, *, application_id: int, version: int, 
         connection.execute(schema)
         connection.execute(f"PRAGMA application_id = {application_id}")
         connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("COMMIT")
+        return
+    for older in range(found_version, version):
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in migrations[older]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {older + 1}")
         connection.execute("COMMIT")
 
 

@@ -1,27 +1,10 @@
 """The durable queue towards upstream: a publication stays until its broker acknowledges it, or is evicted.
 
-One SQLite file in WAL mode (why SQLite: docs/decisions/0002-outbox-sqlite.md). The format, version 1::
-
-    PRAGMA application_id = 0x67777864      -- "gwxd": this file is an outbox of ours
-    PRAGMA user_version   = 1               -- of this drawing; a newer one is refused, never rewritten
-    CREATE TABLE record (
-        seq     INTEGER PRIMARY KEY,        -- order of append over all brokers; rises, has holes
-        at      INTEGER NOT NULL,           -- when appended, ns since the Unix epoch, gateway's clock
-        broker  TEXT    NOT NULL,           -- name of the broker in the configuration
-        kind    INTEGER NOT NULL,           -- 0 prediction, 1 alert
-        qos     INTEGER NOT NULL,           -- 0 or 1
-        retain  INTEGER NOT NULL,           -- 0 or 1
-        size    INTEGER NOT NULL,           -- bytes of topic (UTF-8) and payload; what max_bytes is about
-        topic   TEXT    NOT NULL,
-        payload BLOB    NOT NULL
-    )
-
-``outbox.db-wal`` and ``outbox.db-shm`` beside it are SQLite's; after a crash it finds the committed rows
-there. There is no index but the primary key: what would need one (a broker's oldest record, the oldest
-prediction) is remembered in memory as a lower bound, and a scan from there passes little else.
+One SQLite file in WAL mode (why SQLite: docs/decisions/0002-outbox-sqlite.md; its table: ``record.py``).
+``outbox.db-wal`` and ``outbox.db-shm`` beside it are SQLite's; after a crash it finds the committed rows there.
 
 Rules. An append is one transaction: all of it survives, or none. Over ``max_bytes`` the oldest predictions go
-first, and alerts only when no prediction is left. Damage costs the file's records, never the daemon
+first, and other kinds, oldest first, only when no prediction is left. Damage costs the file's records, never the daemon
 (``database.py``). Whatever upstream will not get is counted (``Outbox.figures``).
 """
 
@@ -29,39 +12,22 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 import structlog
 
 from gatewayd.domain.figures import OutboxFigures
-from gatewayd.domain.verdict import Kind, Publication
+from gatewayd.domain.verdict import Publication
 from gatewayd.errors import StartupError, TransientError
-from gatewayd.store import database
+from gatewayd.store import database, record
 
-_APPLICATION_ID = 0x67777864
-_VERSION = 1
-_SCHEMA = """CREATE TABLE record (
-    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, broker TEXT NOT NULL, kind INTEGER NOT NULL,
-    qos INTEGER NOT NULL, retain INTEGER NOT NULL, size INTEGER NOT NULL, topic TEXT NOT NULL,
-    payload BLOB NOT NULL
-)"""
-_INSERT = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# Many rows in one statement: a tenth cheaper, and the GIL changes hands once instead of once per row.
-_AT_ONCE = 16
-_INSERT_MANY = _INSERT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?)" * (_AT_ONCE - 1)
-_PENDING = """SELECT seq, kind, qos, retain, topic, payload FROM record
-    WHERE seq > ? AND broker = ? ORDER BY seq LIMIT ?"""
-_OLDEST = "SELECT seq, size FROM record WHERE seq > ? AND kind = ? ORDER BY seq"
 _RUN_FIGURES = "SELECT count(*), total(size) FROM record WHERE seq BETWEEN ? AND ?"
 _RUN_DELETE = "DELETE FROM record WHERE seq BETWEEN ? AND ?"
 _TOTALS = "SELECT max(seq), count(*), total(size) FROM record"
 
-_KINDS: tuple[Kind, ...] = ("prediction", "alert")
 _TIDY_BYTES = 4 << 20  # tidy() writes the WAL back once about this much went into it
 _SHRINK_PAGES = 1024  # free pages (8 MiB) that make it worthwhile to give the space back
 _SHRINK_BELOW_BYTES = 1 << 20  # records that VACUUM may have to copy: milliseconds
-_Row = tuple[int, int, str, int, int, int, int, str, bytes]
 
 
 class Outbox:
@@ -102,7 +68,7 @@ class Outbox:
         self._written = 0  # bytes that went into the WAL since tidy() wrote it back, roughly
         self._appended = 0
         self._acknowledged = 0
-        self._evicted = {"prediction": 0, "alert": 0}
+        self._evicted: dict[str, int] = {"prediction": 0, "alert": 0}
         try:
             self._open()
         except sqlite3.Error as error:
@@ -125,23 +91,20 @@ class Outbox:
         """
         with self._lock:
             seq, added = self._seq, 0
-            rows: list[_Row] = []
+            rows: list[record.Row] = []
             for item in publications:
-                size = len(item.topic.encode()) + len(item.payload)
+                size = record.size_of(item)
                 if size > self._max_bytes:
                     continue
                 seq += 1
                 added += size
-                kind = 1 if item.kind == "alert" else 0
-                rows.append(
-                    (seq, at, item.broker, kind, item.qos, item.retain, size, item.topic, item.payload)
-                )
+                rows.append(record.row_of(item, seq=seq, at=at, size=size))
             if rows:
                 self._insert(rows, added)
             self._appended += len(publications)
             if len(rows) < len(publications):
                 refused = len(publications) - len(rows)
-                self._evicted["oversize"] = self._evicted.get("oversize", 0) + refused
+                self._count("oversize", refused)
 
     def pending(self, broker: str, *, after: int, limit: int) -> list[tuple[int, Publication]]:
         """Return the oldest records of one broker beyond a point.
@@ -157,27 +120,13 @@ class Outbox:
         Raises:
             TransientError: The file cannot be read now.
         """
-        rows: list[tuple[int, int, int, int, str, bytes]]
         with self._lock, self._translated():
             floor = self._broker_floors.get(broker, 0)
             start = max(after, floor)
-            rows = self._connection.execute(_PENDING, (start, broker, limit)).fetchall()
+            found = record.pending(self._connection, broker, after=start, limit=limit)
             if start == floor:  # nothing of this broker lies before what was found
-                self._broker_floors[broker] = rows[0][0] - 1 if rows else self._seq
-        return [
-            (
-                seq,
-                Publication(
-                    broker=broker,
-                    kind="alert" if kind else "prediction",
-                    topic=topic,
-                    payload=payload,
-                    qos=1 if qos else 0,
-                    retain=bool(retain),
-                ),
-            )
-            for seq, kind, qos, retain, topic, payload in rows
-        ]
+                self._broker_floors[broker] = found[0][0] - 1 if found else self._seq
+        return found
 
     def acknowledge(self, seqs: Sequence[int]) -> None:
         """Remove records that upstream has taken; numbers that are gone already are passed over.
@@ -188,31 +137,32 @@ class Outbox:
         Raises:
             TransientError: Nothing was removed; acknowledge the same numbers again.
         """
-        if not seqs:
-            return
-        records, freed = 0, 0
-        with self._lock, self._translated(), self._unsynced():
-            execute = self._connection.execute
-            execute("BEGIN IMMEDIATE")
-            for run in _runs(seqs):
-                count, size = execute(_RUN_FIGURES, run).fetchone()
-                if count:
-                    execute(_RUN_DELETE, run)
-                    records += count
-                    freed += int(size)
-            execute("COMMIT")
-            self._records -= records
-            self._bytes -= freed
-            self._written += freed // 2 + database.PAGE_BYTES
-            self._acknowledged += records
+        with self._lock:
+            self._acknowledged += self._remove(seqs)
+
+    def give_up(self, seqs: Sequence[int], *, reason: str) -> None:
+        """Remove records that upstream will never get, and count them as evicted; as ``acknowledge`` otherwise.
+
+        Args:
+            seqs: Numbers of records; those that are gone already are passed over.
+            reason: Why, in snake_case, such as ``refused`` or ``expired``: the key in ``figures().evicted``.
+
+        Raises:
+            TransientError: Nothing was removed; give the same numbers up again.
+        """
+        with self._lock:
+            removed = self._remove(seqs)
+            if removed:
+                self._count(reason, removed)
 
     def figures(self) -> OutboxFigures:
         """Return what waits, and what was done since this object was made. Any thread.
 
-        ``evicted`` counts what upstream will not get, by reason: ``prediction`` and ``alert`` made room for
+        ``evicted`` counts what upstream will not get, by reason: a kind (``prediction``, ``alert``) made room for
         others; ``oversize`` was refused by ``append``, larger than ``max_bytes`` alone; ``damaged`` was in a file
-        that was set aside while running, where some may have been sent already. The last two are keys only once
-        they happened. What a file held that was found damaged at the start is unknown, and not counted.
+        that was set aside while running, where some may have been sent already; any other reason is the one that
+        ``give_up`` was told. All but the first two are keys only once they happened. What a file held that was
+        found damaged at the start is unknown, and not counted.
         """
         with self._lock:
             return OutboxFigures(
@@ -246,61 +196,52 @@ class Outbox:
         with self._tidy_lock, self._lock:
             self._disconnect()
 
-    def _insert(self, rows: list[_Row], added: int) -> None:
+    def _insert(self, rows: list[record.Row], added: int) -> None:
         """Add rows and cut the outbox to its capacity, in one transaction; the caller holds the lock."""
-        evicted: list[tuple[int, int, int]] = []
+        evicted: list[tuple[str, int]] = []
         with self._translated():
-            floors = self._kind_floors
+            floors = self._rank_floors
             excess = self._bytes + added - self._max_bytes
             if len(rows) == 1 and excess <= 0:  # alone a statement is its own transaction
-                self._connection.execute(_INSERT, rows[0])
+                record.insert(self._connection, rows)
             else:
                 self._connection.execute("BEGIN IMMEDIATE")
-                whole = len(rows) - len(rows) % _AT_ONCE
-                for first in range(0, whole, _AT_ONCE):
-                    values = list(chain.from_iterable(rows[first : first + _AT_ONCE]))
-                    self._connection.execute(_INSERT_MANY, values)
-                self._connection.executemany(_INSERT, rows[whole:])
+                record.insert(self._connection, rows)
                 if excess > 0:
-                    evicted, floors = self._evict(excess, rows[-1][0])
+                    evicted, floors = record.evict(self._connection, floors, excess=excess, last=rows[-1][0])
                 self._connection.execute("COMMIT")
         self._seq = rows[-1][0]
         self._records += len(rows)
         self._bytes += added
         self._written += added + database.PAGE_BYTES
-        self._kind_floors[:] = floors  # not before the commit: a failed one gives its numbers out again
-        for kind, _, size in evicted:
-            self._evicted[_KINDS[kind]] += 1
+        self._rank_floors[:] = floors  # not before the commit: a failed one gives its numbers out again
+        for kind, size in evicted:
+            self._count(kind, 1)
             self._records -= 1
             self._bytes -= size
 
-    def _evict(self, excess: int, last: int) -> tuple[list[tuple[int, int, int]], list[int]]:
-        """Delete the oldest records by policy until ``excess`` bytes are free.
+    def _remove(self, seqs: Sequence[int]) -> int:
+        """Delete records, in one transaction; return how many there were. The caller holds the lock."""
+        if not seqs:
+            return 0
+        records, freed = 0, 0
+        with self._translated(), self._unsynced():
+            execute = self._connection.execute
+            execute("BEGIN IMMEDIATE")
+            for run in _runs(seqs):
+                count, size = execute(_RUN_FIGURES, run).fetchone()
+                if count:
+                    execute(_RUN_DELETE, run)
+                    records += count
+                    freed += int(size)
+            execute("COMMIT")
+            self._records -= records
+            self._bytes -= freed
+            self._written += freed // 2 + database.PAGE_BYTES
+        return records
 
-        Args:
-            excess: Bytes to free; at least 1.
-            last: The greatest number in the table.
-
-        Returns:
-            ``(kind, seq, size)`` of what went, and the floors of the kinds from then on.
-        """
-        evicted: list[tuple[int, int, int]] = []
-        floors = list(self._kind_floors)
-        for kind in range(len(_KINDS)):
-            if excess <= 0:
-                break
-            # Row by row, no further than needed: the next one may lie beyond all records of the other kind.
-            with contextlib.closing(self._connection.execute(_OLDEST, (floors[kind], kind))) as found:
-                for seq, size in found:
-                    evicted.append((kind, seq, size))
-                    floors[kind] = seq
-                    excess -= size
-                    if excess <= 0:
-                        break
-                else:
-                    floors[kind] = last  # none is left: that is not looked for again
-        self._connection.executemany("DELETE FROM record WHERE seq = ?", [(seq,) for _, seq, _ in evicted])
-        return evicted, floors
+    def _count(self, reason: str, records: int) -> None:
+        self._evicted[reason] = self._evicted.get(reason, 0) + records
 
     def _shrink(self) -> None:
         """Return the space of a long outage to the file system; the caller holds both locks."""
@@ -320,7 +261,11 @@ class Outbox:
         try:
             try:
                 database.claim(
-                    self._connection, application_id=_APPLICATION_ID, version=_VERSION, schema=_SCHEMA
+                    self._connection,
+                    application_id=record.APPLICATION_ID,
+                    version=record.VERSION,
+                    schema=record.SCHEMA,
+                    migrations=record.MIGRATIONS,
                 )
             except StartupError as error:
                 raise StartupError(f"{self._path}: {error}") from error
@@ -332,9 +277,9 @@ class Outbox:
         self._seq = max(self._seq, last or 0)
         self._records = int(records)
         self._bytes = int(size)
-        # Lower bounds, in memory only: no record of this broker, or of this kind, has a number up to that.
+        # Lower bounds, in memory only: no record of this broker, or of this rank, has a number up to that.
         self._broker_floors: dict[str, int] = {}
-        self._kind_floors = [0, 0]
+        self._rank_floors: list[int] = [0] * record.RANKS
 
     def _disconnect(self) -> None:
         """Close both connections; the last one to close writes the WAL back and removes it."""
@@ -403,7 +348,7 @@ class Outbox:
             message = f"{self._path}: damaged ({error}), and cannot be replaced: {failure}"
             raise TransientError(message) from failure
         if lost:
-            self._evicted["damaged"] = self._evicted.get("damaged", 0) + lost
+            self._count("damaged", lost)
 
 
 def _runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -17,8 +17,10 @@ def connection(tmp_path):
     opened.close()
 
 
-def claim(connection, *, application_id=7, version=2):
-    database.claim(connection, application_id=application_id, version=version, schema=SCHEMA)
+def claim(connection, *, application_id=7, version=2, migrations=None):
+    database.claim(
+        connection, application_id=application_id, version=version, schema=SCHEMA, migrations=migrations or {}
+    )
 
 
 def test_an_empty_file_becomes_ours_and_stays_so(connection):
@@ -41,6 +43,35 @@ def test_a_newer_version_is_left_alone(connection):
     claim(connection, version=3)
     with pytest.raises(StartupError, match="expected format 2 or older, found 3"):
         claim(connection, version=2)
+
+
+def test_an_older_version_is_brought_up_step_by_step(connection):
+    claim(connection, version=1)
+    connection.execute("INSERT INTO t VALUES (5)")
+    steps = {
+        1: ("ALTER TABLE t ADD COLUMN y INTEGER NOT NULL DEFAULT 6",),
+        2: ("UPDATE t SET y = x + y", "ALTER TABLE t ADD COLUMN z TEXT"),
+    }
+    for _ in range(2):  # the second time there is nothing to do
+        claim(connection, version=3, migrations=steps)
+        assert connection.execute("SELECT * FROM t").fetchall() == [(5, 11, None)]
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+
+
+def test_a_step_that_fails_leaves_the_version_before_it(connection, tmp_path):
+    claim(connection, version=1)
+    connection.execute("INSERT INTO t VALUES (5)")
+    steps = {
+        1: ("ALTER TABLE t ADD COLUMN y INTEGER",),
+        2: ("ALTER TABLE t ADD COLUMN z INTEGER", "UPDATE absent SET x = 1"),
+    }
+    with pytest.raises(sqlite3.OperationalError, match="absent"):
+        claim(connection, version=3, migrations=steps)
+    connection.close()
+    again = database.connect(tmp_path / "a.db", "process")
+    assert again.execute("PRAGMA user_version").fetchone() == (2,)
+    assert again.execute("SELECT * FROM t").fetchall() == [(5, None)]
+    again.close()
 
 
 def test_what_the_module_itself_finds_counts_as_damage(connection):

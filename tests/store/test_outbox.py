@@ -54,7 +54,7 @@ def outbox(tmp_path):
 PUBLICATIONS = st.builds(
     Publication,
     broker=st.sampled_from(["a", "b"]),
-    kind=st.sampled_from(["prediction", "alert"]),
+    kind=st.sampled_from(["prediction", "alert", "discovery"]),
     topic=st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=8
     ),
@@ -90,19 +90,33 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox.append(items, at=1)
         self.model += items
         self.appended += len(items)
-        for kind in ("prediction", "alert"):
-            while self.size() > CAPACITY and any(item.kind == kind for item in self.model):
-                self.model.remove(next(item for item in self.model if item.kind == kind))
-                self.evicted[kind] += 1
+        while self.size() > CAPACITY:
+            predictions = (item for item in self.model if item.kind == "prediction")
+            gone = next(predictions, self.model[0])
+            self.model = [item for item in self.model if item is not gone]
+            self.evicted[gone.kind] = self.evicted.get(gone.kind, 0) + 1
+
+    def take_out(self, data):
+        """Choose some records, take them out of the model, return their numbers."""
+        found = {seq: item for broker in "ab" for seq, item in self.outbox.pending(broker, after=0, limit=99)}
+        chosen = data.draw(st.lists(st.sampled_from(sorted(found)), unique=True))
+        self.model = [item for seq, item in sorted(found.items()) if seq not in chosen]
+        return chosen
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def acknowledge(self, data):
-        found = {seq: item for broker in "ab" for seq, item in self.outbox.pending(broker, after=0, limit=99)}
-        chosen = data.draw(st.lists(st.sampled_from(sorted(found)), unique=True))
+        chosen = self.take_out(data)
         self.outbox.acknowledge([*chosen, *chosen[:1], 10**12])
-        self.model = [item for seq, item in sorted(found.items()) if seq not in chosen]
         self.acknowledged += len(chosen)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), reason=st.sampled_from(["refused", "expired"]))
+    def give_up(self, data, reason):
+        chosen = self.take_out(data)
+        self.outbox.give_up([*chosen, *chosen[:1], 10**12], reason=reason)
+        if chosen:
+            self.evicted[reason] = self.evicted.get(reason, 0) + len(chosen)
 
     @rule(broker=st.sampled_from("ab"), limit=st.integers(1, 5))
     def read_by_pages(self, broker, limit):
@@ -482,10 +496,10 @@ def test_damage_that_cannot_be_replaced_at_once_is_replaced_later(tmp_path, monk
 def test_a_newer_format_is_refused_and_left_alone(tmp_path):
     opened(tmp_path).close()
     other = sqlite3.connect(tmp_path / "outbox.db")
-    other.execute("PRAGMA user_version = 2")
+    other.execute("PRAGMA user_version = 3")
     other.close()
     before = (tmp_path / "outbox.db").read_bytes()
-    with pytest.raises(StartupError, match=r"outbox\.db: expected format 1 or older, found 2"):
+    with pytest.raises(StartupError, match=r"outbox\.db: expected format 2 or older, found 3"):
         opened(tmp_path)
     assert (tmp_path / "outbox.db").read_bytes() == before
 
