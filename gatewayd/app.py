@@ -29,7 +29,7 @@ from gatewayd.runtime.report import FigureReport
 from gatewayd.runtime.status import status_text
 from gatewayd.runtime.supervisor import Supervisor, Tick, Worker
 from gatewayd.runtime.systemd import Notifier
-from gatewayd.startup import Prepared, prepare
+from gatewayd.startup import Prepared, open_format, prepare
 from gatewayd.store.folder import StateFolder
 from gatewayd.store.outbox import Outbox
 
@@ -206,7 +206,14 @@ def _flow(prepared: Prepared) -> Flow:
         except ModelError as error:
             problems.append(prepared.loaded.problem(("streams", name, "model"), str(error)))
             continue
-        plans.append(StreamPlan(name=name, settings=settings, spec=bundle.spec, model=model))
+        plan = StreamPlan(
+            name=name,
+            settings=settings,
+            spec=bundle.spec,
+            model=model,
+            free_format=open_format(settings),
+        )
+        plans.append(plan)
     if problems:
         raise ConfigError(problems)
     return Flow(prepared.settings.gateway.id, plans)
@@ -224,8 +231,9 @@ def _subscriptions(prepared: Prepared) -> list[tuple[str, int]]:
     """Each filter once, with the highest QoS that a stream asks for."""
     wanted: dict[str, int] = {}
     for stream in prepared.settings.streams.values():
-        name = TopicFilter.parse(stream.topic).filter
-        wanted[name] = max(stream.qos, wanted.get(name, 0))
+        for pattern in (stream.topic, *stream.also):
+            name = TopicFilter.parse(pattern).filter
+            wanted[name] = max(stream.qos, wanted.get(name, 0))
     return list(wanted.items())
 
 

@@ -21,6 +21,7 @@ from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.reading import Message
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import TransientError
+from gatewayd.formats.sample import Request
 from gatewayd.pipeline.flow import AlertChange, Flow
 
 _IDLE_S = 0.25  # longest wait: the watchdog looks for turns
@@ -30,6 +31,7 @@ _MOST_LINGERS = 4
 _DENSE_PART = 4  # a batch that is full to this part after one wait fills up soon
 _WITHHOLD_S = 10.0  # how long messages stay unacknowledged while the outbox fails
 _NS = 10**9
+_APART_NS = 1000
 
 
 class Source(Protocol):
@@ -51,6 +53,12 @@ class Source(Protocol):
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge what was taken."""
+
+    def publish(self, items: Sequence[tuple[int, Publication]]) -> int:
+        """Send publications, (token, publication); return how many were taken."""
+
+    def take_acknowledged(self) -> list[int]:
+        """Return the tokens of what has been sent since the last call."""
 
     def close(self, timeout_s: float) -> None:
         """End the link."""
@@ -105,6 +113,7 @@ class Line:
         self._is_stopping = False
         self._next: _Next | None = None  # a newer configuration replaces one that was not yet taken
         self._turns = 0
+        self._began_ns = time.time_ns() - time.monotonic_ns()
         self._held: list[Publication] = []  # what the outbox could not take yet, oldest first
         self._unacknowledged: list[Message] = []  # whose results are held
         self._is_failing = False
@@ -179,10 +188,13 @@ class Line:
             return
         if linger_s:
             self._linger(messages, linger_s)
-        # A nanosecond apart: readings without a time of their own must not end two windows at one instant, since a
-        # result's id is made from it.
-        arrived_at = time.time_ns() + np.arange(len(messages), dtype=np.int64)
-        outcome = self._flow.run(messages, arrived_at)
+        # Apart: readings without a time of their own must not end two windows at one instant, since a result's id is
+        # made from it, and one message may bring several.
+        arrived_at = time.time_ns() + np.arange(len(messages), dtype=np.int64) * _APART_NS
+        steady_at = np.full(len(messages), self._steady_ns(), dtype=np.int64)
+        outcome = self._flow.run(messages, arrived_at, steady_at)
+        if outcome.requests:
+            self._ask(outcome.requests)
         if outcome.publications or self._held:
             self._commit(outcome.publications)
         if self._held and time.monotonic() - self._failing_since_s < _WITHHOLD_S:
@@ -194,6 +206,28 @@ class Line:
             self._unacknowledged = []
         for change in outcome.changes:
             self._report(change)
+
+    def _steady_ns(self) -> int:
+        """Return the time by a clock that begins at the wall clock's and never jumps."""
+        return self._began_ns + time.monotonic_ns()
+
+    def _ask(self, requests: Sequence[Request]) -> None:
+        """Send requests to where the messages come from; what the link does not take now will be asked again."""
+        broker = ""  # the source's own
+        asked = [
+            Publication(
+                broker=broker,
+                kind="request",
+                topic=request.topic,
+                payload=request.payload,
+                qos=0,
+                retain=False,
+            )
+            for request in requests
+        ]
+        taken = self._source.publish(list(enumerate(asked)))
+        self._source.take_acknowledged()
+        self._log.info("source_asked", topics=[request.topic for request in requests], taken=taken)
 
     def _linger(self, messages: list[Message], linger_s: float) -> None:
         """Wait for more messages, so that they share what a run costs: alone, a reading pays for forty numpy calls.

@@ -15,11 +15,15 @@ from typing import NoReturn
 
 from gatewayd.config.parse import Examined, Loaded, examine
 from gatewayd.config.secret import Secret, read_secret
-from gatewayd.config.settings import Settings, TlsSettings
+from gatewayd.config.settings import Settings, StreamSettings, TlsSettings
 from gatewayd.domain.topic import TopicFilter, TopicTemplate
 from gatewayd.errors import ConfigError, ModelError, Problem, StartupError
+from gatewayd.formats.registry import FORMATS
+from gatewayd.formats.sample import SampleFormat
 from gatewayd.model.bundle import Bundle, load_bundle
 from gatewayd.model.fit import fit_problems
+
+_TIME_OPTIONS = frozenset({"time", "time_unit"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +64,48 @@ def prepare(path: Path) -> Prepared:
     for name, broker in loaded.settings.brokers.items():
         if broker.tls is not None:
             _check_tls(loaded, name, broker.tls, problems, warnings)
+    _check_formats(examined, loaded, problems)
     bundles = _load_bundles(examined, loaded, problems)
     warnings += _shared_topics(loaded)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
     return Prepared(loaded=loaded, bundles=bundles, secrets=secrets, warnings=tuple(warnings))
+
+
+def open_format(settings: StreamSettings) -> SampleFormat | None:
+    """Make a stream's format with its own memory; None where the channels are pointed out (``json``, ``number``).
+
+    Raises:
+        ValueError: The format can't be had like this; the message says why, ``args[1]`` the option to blame, if any.
+    """
+    factory = FORMATS.get(settings.format)
+    if factory is None:
+        return None
+    given = {}
+    if settings.time is not None:
+        given = {"time": settings.time.field, "time_unit": settings.time.unit}
+        if "time" not in factory.options:
+            raise ValueError(f"format {factory.name} finds the time stamps itself: leave this out", ("time",))
+    options = {name: text for name, text in settings.format_options.items() if name not in _TIME_OPTIONS}
+    for name in _TIME_OPTIONS & settings.format_options.keys():
+        raise ValueError("stands under 'time' of the stream, as field and unit", ("format_options", name))
+    try:
+        return factory.from_text(options, **given)
+    except ValueError as error:
+        message, *option = error.args
+        raise ValueError(message, ("format_options", *option) if option else ("format",)) from error
+
+
+def _check_formats(examined: Examined, loaded: Loaded, problems: list[Problem]) -> None:
+    for name, stream in loaded.settings.streams.items():
+        at = ("streams", name)
+        if examined.is_wrong((*at, "format")) or examined.is_wrong((*at, "format_options")):
+            continue
+        try:
+            open_format(stream)
+        except ValueError as error:
+            message, loc = error.args
+            problems.append(loaded.problem(at + loc, message))
 
 
 def _read_secrets(loaded: Loaded, problems: list[Problem], warnings: list[str]) -> dict[str, Secret]:

@@ -24,6 +24,10 @@ def kind(annotation: object) -> str:
         return "section"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    if get_origin(annotation) is dict:
+        return "texts by name"
+    if get_origin(annotation) is tuple:
+        return "list of texts"
     inner = [arg for arg in get_args(annotation) if arg is not type(None)] or [annotation]
     return next((name for known, name in NAMES.items() if inner[0] is known), "text")
 
@@ -32,7 +36,7 @@ def default(info: FieldInfo) -> str:
     """Show a default as it would stand in the file."""
     if info.is_required():
         return "required"
-    if info.default is None or section_of(info.annotation):
+    if info.default is None or info.default in ((), {}) or section_of(info.annotation):
         return ""
     if isinstance(info.default, bool):
         return "`on`" if info.default else "`off`"

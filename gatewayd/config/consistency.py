@@ -32,6 +32,7 @@ def find_problems(settings: Settings) -> list[Finding]:
         at = ("streams", name)
         found += _stream_topic(at, stream)
         found += _stream_format(at, stream)
+        found += _ranges(at, stream)
         found += _stream_links(at, stream, settings)
         found += _loops(name, stream, settings)
     found += _status_topics(settings)
@@ -62,7 +63,8 @@ def _stream_topic(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
     if "device" in pattern.names and stream.device is not None:
         yield Finding(device, "the topic has {device} already: leave this out", (topic, device))
     is_wild = "+" in pattern.filter or "#" in pattern.filter
-    if "device" not in pattern.names and is_wild and stream.device is None:
+    names_devices = stream.format not in ("json", "number")
+    if "device" not in pattern.names and is_wild and stream.device is None and not names_devices:
         message = (
             "write the level that tells devices apart as {device}, or name the one device under 'device'"
         )
@@ -89,6 +91,11 @@ def _unknown_placeholder(name: str, known: list[str]) -> str:
 
 def _stream_format(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
     form = (*at, "format")
+    if stream.format in ("json", "number"):
+        for option in ("also", "format_options"):
+            if getattr(stream, option):
+                message = f"format {stream.format} has no use for it: leave this out"
+                yield Finding((*at, option), message, (form, (*at, option)))
     if stream.format == "number":
         channels, time = (*at, "channels"), (*at, "time")
         if len(stream.channels) != 1:
@@ -100,6 +107,9 @@ def _stream_format(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
             field = (*channels, name, "field")
             if channel.field is not None:
                 yield Finding(field, "format number has no fields: leave this out", (form, field))
+
+
+def _ranges(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
     for name, channel in stream.channels.items():
         least, most = ((*at, "channels", name, option) for option in ("min", "max"))
         if channel.min is not None and channel.max is not None and channel.min >= channel.max:
@@ -123,8 +133,8 @@ def _loops(name: str, stream: StreamSettings, settings: Settings) -> Iterator[Fi
     for other, source in settings.streams.items():
         if source.from_ != stream.publish.to:
             continue
-        wanted = TopicFilter.parse(source.topic).filter
-        if any(filters_overlap(results + suffix, wanted) for suffix in suffixes):
+        wanted = [TopicFilter.parse(pattern).filter for pattern in (source.topic, *source.also)]
+        if any(filters_overlap(results + suffix, one) for suffix in suffixes for one in wanted):
             message = f"stream '{other}' subscribes to what this publishes"
             reads = (where, ("streams", other, "topic"), ("streams", other, "from"), (*where[:-1], "to"))
             yield Finding(where, message, reads)

@@ -74,6 +74,28 @@ Host = Annotated[str, AfterValidator(_host)]
 TopicPattern = Annotated[str, AfterValidator(_topic_filter)]
 PublishTopic = Annotated[str, AfterValidator(_topic_template)]
 NOfM = Annotated[str, AfterValidator(_n_of_m)]
+# `json` and `number` read what the channels point out; the others say themselves what they hold (formats/registry.py).
+FormatName = Literal[
+    "json",
+    "number",
+    "cloudevents",
+    "csv",
+    "edgex",
+    "esphome",
+    "flat_cbor",
+    "flat_json",
+    "flat_messagepack",
+    "homie",
+    "influx_line",
+    "ruuvi_raw",
+    "senml_cbor",
+    "senml_json",
+    "shelly_gen2",
+    "sparkplug_b",
+    "tasmota",
+    "ttn_v3",
+    "zigbee2mqtt",
+]
 
 
 class _Section(BaseModel):
@@ -167,7 +189,9 @@ class ChannelSettings(_Section):
     """One sensor quantity."""
 
     field: str | None = Field(
-        default=None, min_length=1, description="Path in the payload, joined by dots; the channel's name."
+        default=None,
+        min_length=1,
+        description="Path in the payload, joined by dots, or the format's name of it; the channel's name.",
     )
     unit: str = Field(default="", description="Unit of the readings; the one that the model was trained on.")
     min: float | None = Field(default=None, description="Least value that is physically possible.")
@@ -227,13 +251,23 @@ class StreamSettings(_Section):
         description="Topic filter; a level in braces is a `+` with a name, e.g. {device}."
     )
     qos: Literal[0, 1, 2] = Field(default=1, description="QoS of the subscription.")
-    format: Literal["json", "number"] = Field(default="json", description="Payload format.")
+    also: tuple[TopicPattern, ...] = Field(
+        default=(),
+        description="Further topic filters, for formats that find units or devices there.",
+    )
+    format: FormatName = Field(default="json", description="Payload format; see docs/formats.md.")
+    format_options: dict[Name, str] = Field(
+        default={}, description="Options of the format itself; see docs/formats.md."
+    )
     device: str | None = Field(
         default=None, min_length=1, description="Device where the topic has no {device}; the stream's name."
     )
     time: TimeSettings | None = Field(default=None, description="Time stamp in the payload; time of arrival.")
     max_future_s: float = Field(
         default=60.0, gt=0, description="A reading from further in the future than this is dropped."
+    )
+    max_age_s: float | None = Field(
+        default=None, gt=0, description="A reading that was taken longer ago than this is dropped; never."
     )
     channels: dict[Name, ChannelSettings] = Field(min_length=1, description="Channels by name.")
     model: str = Field(min_length=1, description="Folder of the model bundle.")

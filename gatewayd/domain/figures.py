@@ -16,6 +16,7 @@ class LineFigures:
         copies: Further streams that took or refused a message, beyond its first.
         refused: Messages not taken in, by reason; each stream of a shared topic refuses for itself.
         rejected: Payloads that could not be decoded, by reason.
+        unread: Parts of messages that could not be used though the message could, by reason.
         accepted: Payloads decoded.
         readings: Decoded from them.
         untimed: Readings that got the time of their arrival for want of a usable one, by reason.
@@ -34,13 +35,14 @@ class LineFigures:
         refused_frames: PUBLISH frames that the session would not take in, by reason.
         is_subscribed: Whether the line receives.
         examples: For ``refused/REASON`` the first topic it happened to; for ``rejected/REASON`` and
-            ``dropped/REASON`` the first device, as ``stream/levels``.
+            ``dropped/REASON`` the first device, as ``stream/levels``, for ``unread/REASON`` the first topic.
     """
 
     messages: int = 0
     copies: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict)
     accepted: int = 0
     readings: int = 0
     untimed: Mapping[str, int] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["prediction", "alert"]
+Kind = Literal["prediction", "alert", "alert_state", "discovery", "request", "response"]
 
 # What an alert is about. "anomaly" is the model's; the others stand beside it.
 Condition = Literal["anomaly", "silent", "stuck", "out_of_range", "input_drift", "score_drift"]

@@ -6,12 +6,15 @@ and whoever reads JSON shall not need it.
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
-from typing import cast
+from typing import Literal, cast, get_args, get_origin
 
 from gatewayd.formats.sample import SampleFormat
+
+_SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,33 @@ class Factory:
             raise ValueError(f"format '{self.name}': {error}") from error
         return cast("SampleFormat", kind(**options))
 
+    def from_text(self, options: Mapping[str, str], **given: object) -> SampleFormat:
+        """Make a format with options as a configuration file has them.
+
+        Args:
+            options: By name, as text: ``yes`` for a switch, ``a, b`` for a list.
+            given: Further options, by name, as they are.
+
+        Raises:
+            ValueError: As ``__call__``; ``args[1]`` is then the option's name, where one option is to blame.
+        """
+        signature = inspect.signature(self._load()).parameters
+        values = dict(given)
+        for name, text in options.items():
+            if name not in signature or name in given:
+                known = [option for option in signature if option not in given]
+                near = get_close_matches(name, known, n=1)
+                expected = (
+                    f"did you mean '{near[0]}'?"
+                    if near
+                    else f"it has {', '.join(known)}"
+                    if known
+                    else "it has none"
+                )
+                raise ValueError(f"format {self.name} has no option '{name}'; {expected}", name)
+            values[name] = _converted(name, text, signature[name].annotation)
+        return self(**values)
+
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the options that ``__call__`` takes. Raises ValueError as it does."""
@@ -62,6 +92,20 @@ class Factory:
                 f"format '{self.name}' needs the package '{error.name}'; pip install '.[{self.extra}]' brings it"
             ) from error
         return cast("type", getattr(module, self.kind))
+
+
+def _converted(name: str, text: str, annotation: object) -> object:
+    """Read an option's text as the type that its parameter declares."""
+    if annotation is bool:
+        if text.lower() not in _SWITCH:
+            raise ValueError(f"expected true or false, not {text!r}", name)
+        return _SWITCH[text.lower()]
+    if get_origin(annotation) is Literal and text not in get_args(annotation):
+        raise ValueError(f"expected {', '.join(get_args(annotation))}, not {text!r}", name)
+    members = [get_origin(member) for member in (annotation, *get_args(annotation))]
+    if Sequence in members or Collection in members:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
 
 
 _ALL = (

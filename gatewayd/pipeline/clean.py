@@ -1,8 +1,9 @@
 """Readings that no window may see are dropped here, each with a reason.
 
 ``missing``: a channel is absent, or no finite number. ``out_of_range``: outside what is physically possible.
-``future``: from further ahead than clocks differ. ``duplicate``: the very reading that came before, delivered again
-(QoS 1 may: MQTT 3.1.1, 4.3.2). ``late``: not newer than a reading of the same device that has already gone on.
+``future``: from further ahead than clocks differ. ``stale``: taken too long ago to say anything about now.
+``duplicate``: the very reading that came before, delivered again (QoS 1 may: MQTT 3.1.1, 4.3.2). ``late``: not newer
+than a reading of the same device that has already gone on.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Cleaner:
         least: Least possible value per channel, in its unit; -inf where there's no limit.
         greatest: Greatest possible value per channel; inf where there's no limit.
         max_future_ns: How far ahead of its arrival a reading may claim to have been taken.
+        max_age_ns: How long before its arrival it may have been taken; None: any time.
         is_ordered: Whether readings carry the sensor's time and so must rise. Readings stamped on arrival are in
             order by nature, and several of them may share an instant.
 
@@ -33,12 +35,18 @@ class Cleaner:
     """
 
     def __init__(
-        self, *, least: Sequence[float], greatest: Sequence[float], max_future_ns: int, is_ordered: bool
+        self,
+        *,
+        least: Sequence[float],
+        greatest: Sequence[float],
+        max_future_ns: int,
+        is_ordered: bool,
+        max_age_ns: int | None = None,
     ) -> None:
         self._least = np.array(least, dtype=np.float64)
         self._greatest = np.array(greatest, dtype=np.float64)
         self._has_range = bool(np.isfinite(self._least).any() or np.isfinite(self._greatest).any())
-        self.max_future_ns = max_future_ns
+        self.max_future_ns, self.max_age_ns = max_future_ns, max_age_ns
         self._is_ordered = is_ordered
         self.examples: dict[str, int] = {}
         self._newest: Int64 = np.empty(0, dtype=np.int64)  # each device's newest own time...
@@ -68,6 +76,8 @@ class Cleaner:
             # A gateway whose clock was never set can't tell what lies ahead.
             is_ahead = (batch.taken_at - arrived_at > self.max_future_ns) & (arrived_at >= _CLOCK_SET_NS)
             self._drop(batch, keep, is_ahead, "future", dropped)
+            if self.max_age_ns is not None:
+                self._drop(batch, keep, arrived_at - batch.taken_at > self.max_age_ns, "stale", dropped)
             own = None if has_own_time is None or has_own_time.all() else has_own_time[keep]
             arrived_at = arrived_at[keep]
             batch, keep = _kept(batch, keep), np.ones(int(keep.sum()), dtype=np.bool_)

@@ -15,7 +15,8 @@ from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.reading import Message
 from gatewayd.domain.verdict import Alert, Prediction, Publication
 from gatewayd.domain.window import WindowBatch
-from gatewayd.pipeline.decode import Routed, Router, decode
+from gatewayd.formats.sample import Request
+from gatewayd.pipeline.decode import Routed, Router
 from gatewayd.pipeline.infer import Inference, infer
 from gatewayd.pipeline.normalise import z_scores
 from gatewayd.pipeline.score import Scores, score
@@ -33,10 +34,11 @@ class AlertChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run of messages led to, in order of decision."""
+    """What a run of messages led to, in order of decision. ``requests`` go to where the messages came from."""
 
     publications: list[Publication]
     changes: list[AlertChange]
+    requests: list[Request]
 
 
 class Flow:
@@ -53,7 +55,9 @@ class Flow:
     def __init__(self, gateway: str, plans: Sequence[StreamPlan]) -> None:
         self._streams = [Stream(plan, gateway=gateway) for plan in plans]
         self._router = Router(
-            [stream.devices for stream in self._streams], [stream.is_timed for stream in self._streams]
+            [stream.devices for stream in self._streams],
+            [stream.is_timed for stream in self._streams],
+            [stream.is_free for stream in self._streams],
         )
         self._refused: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
@@ -62,18 +66,24 @@ class Flow:
         self._saturated: Counter[str] = Counter()
         self._totals: Counter[str] = Counter()
         self._dropped_before: Counter[str] = Counter()  # by streams that a reload removed
+        self._unread_before: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
         self.abandoned_alerts: dict[str, int] = {}
 
-    def run(self, messages: Sequence[Message], arrived_at: Int64) -> Outcome:
+    def run(self, messages: Sequence[Message], arrived_at: Int64, steady_at: Int64 | None = None) -> Outcome:
         """Take messages in.
 
         Args:
             messages: In order of arrival.
-            arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch.
+            arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch; apart by 1,000 or more, so that several
+                readings of one message can be kept apart.
+            steady_at: Shape ``(n,)``, the same by a clock that never jumps, for what is silent too long; None: the
+                same as ``arrived_at``.
         """
-        outcome = Outcome(publications=[], changes=[])
-        routed, refused = self._router.route(messages, arrived_at)
+        outcome = Outcome(publications=[], changes=[], requests=[])
+        routed, refused = self._router.route(
+            messages, arrived_at, arrived_at if steady_at is None else steady_at
+        )
         self._refused.update(refused)
         for reason in refused:
             self._examples.setdefault(f"refused/{reason}", self._router.examples[reason])
@@ -100,6 +110,7 @@ class Flow:
             "_totals",
             "_examples",
             "_dropped_before",
+            "_unread_before",
         ):
             setattr(self, name, getattr(old, name))
         before = {stream.name: stream for stream in old._streams}  # noqa: SLF001  # its own kind
@@ -116,6 +127,8 @@ class Flow:
         for gone in before.values():
             self._totals["scored"] += gone.windower.scored
             self._dropped_before.update(gone.dropped)
+            self._unread_before.update(gone.unread)
+            self._examples = {**gone.examples, **self._examples}
             self._dropped_before["gap"] += gone.windower.abandoned
             self._dropped_before["reload"] += gone.windower.waiting
             if gone.decider.standing:
@@ -124,9 +137,12 @@ class Flow:
 
     def figures(self) -> LineFigures:
         """Return what was done so far; ``is_subscribed``, ``unstored`` and ``refused_frames`` are the shell's."""
-        dropped = Counter(self._dropped_before)
+        dropped, unread = Counter(self._dropped_before), Counter(self._unread_before)
+        examples = dict(self._examples)
         for stream in self._streams:
             dropped.update(stream.dropped)
+            unread.update(stream.unread)
+            examples = {**stream.examples, **examples}
             if stream.windower.abandoned:
                 dropped["gap"] += stream.windower.abandoned
         return LineFigures(
@@ -134,6 +150,7 @@ class Flow:
             copies=self._totals["copies"],
             refused=dict(self._refused),
             rejected=dict(self._rejected),
+            unread=dict(unread),
             accepted=self._totals["accepted"],
             readings=self._totals["readings"],
             untimed=dict(self._untimed),
@@ -148,24 +165,22 @@ class Flow:
             alerts_standing=sum(stream.decider.standing for stream in self._streams),
             devices=sum(len(stream.devices.known) for stream in self._streams),
             saturated=dict(self._saturated),
-            examples=dict(self._examples),
+            examples=examples,
         )
 
     def _run_stream(self, stream: Stream, routed: Routed, outcome: Outcome) -> None:
-        readings = decode(routed, stream.format)
-        for index, reason in readings.rejected:
+        readings = stream.decode(routed)
+        for _, reason in readings.rejected:
             self._rejected[reason] += 1
-            self._note(stream, "rejected", reason, int(routed.device[index]))
         self._untimed.update(dict(readings.untimed))
         self._totals["accepted"] += len(routed.payloads) - len(readings.rejected)
         self._totals["readings"] += len(readings.batch)
-        batch, dropped = stream.cleaner.clean(readings.batch, readings.arrived_at, readings.has_own_time)
-        stream.dropped.update(dropped)
-        for reason, device in stream.cleaner.examples.items():
-            self._note(stream, "dropped", reason, device)
-        windows = stream.windower.add(batch)
-        if not len(windows):
-            return
+        for windows in stream.take(readings):
+            self._score(stream, windows, outcome)
+        outcome.requests.extend(stream.requests)
+        stream.requests.clear()
+
+    def _score(self, stream: Stream, windows: WindowBatch, outcome: Outcome) -> None:
         self._totals["windows"] += len(windows)
         normalised = z_scores(windows.values, stream.spec.mean, stream.spec.std)
         inference = infer(stream.model, normalised)
@@ -173,13 +188,6 @@ class Flow:
         scores = score(inference.outputs, normalised, stream.spec)
         for prediction in self._predictions(stream, windows, inference, scores):
             self._decide(stream, prediction, outcome)
-
-    def _note(self, stream: Stream, what: str, reason: str, device: int) -> None:
-        """Remember the first device that something happened to, for the log."""
-        key = f"{what}/{reason}"
-        if key not in self._examples:
-            levels = stream.devices.known[device].levels.values()
-            self._examples[key] = "/".join((stream.name, *levels))
 
     def _predictions(
         self, stream: Stream, windows: WindowBatch, inference: Inference, scores: Scores

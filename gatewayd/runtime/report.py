@@ -10,6 +10,7 @@ _LOSSES = (
     ("frames_refused", "refused_frames"),
     ("messages_refused", "refused"),
     ("payloads_rejected", "rejected"),
+    ("parts_unread", "unread"),
     ("readings_dropped", "dropped"),
     ("windows_unscored", "unscored"),
     ("times_replaced", "untimed"),

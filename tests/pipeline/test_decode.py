@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gatewayd.domain.topic import TopicFilter
 from gatewayd.formats.json_object import JsonObjectFormat
-from gatewayd.pipeline.decode import Devices, Routed, Router, decode
+from gatewayd.pipeline.decode import ColumnDecoder, Devices, Routed, Router
 
 NOW = 1_700_000_000 * 10**9
 
@@ -25,7 +25,7 @@ def route(router, *messages):
         (topic if isinstance(topic, bytes) else topic.encode(), payload, header, 0)
         for topic, payload, header in messages
     ]
-    return router.route(full, NOW + np.arange(len(full)))
+    return router.route(full, NOW + np.arange(len(full)), NOW + np.arange(len(full)))
 
 
 def test_messages_of_one_stream_keep_their_order():
@@ -190,8 +190,9 @@ def test_a_reading_without_usable_time_gets_that_of_its_arrival():
     payloads = [json.dumps(d).encode() for d in ({"ts": 1.6e9, "a": 1}, {"a": 2}, {"ts": "soon", "a": 3})] + [
         b"{"
     ]
-    routed = Routed(device=np.arange(4), payloads=payloads, arrived_at=NOW + np.arange(4))
-    readings = decode(routed, JsonObjectFormat(["a"], time_path="ts"))
+    arrived_at = NOW + np.arange(4)
+    routed = Routed(device=np.arange(4), payloads=payloads, arrived_at=arrived_at, steady_at=arrived_at)
+    readings = ColumnDecoder(JsonObjectFormat(["a"], time_path="ts")).decode(routed)
     assert readings.batch.taken_at.tolist() == [1_600_000_000 * 10**9, NOW + 1, NOW + 2]
     assert readings.batch.device.tolist() == [0, 1, 2]
     assert dict(readings.untimed) == {"no_time": 1, "invalid_time": 1}

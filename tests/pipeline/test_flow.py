@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gatewayd.domain.model import TensorSpec
 from gatewayd.errors import RejectedInputError
+from gatewayd.formats.registry import FORMATS
 from gatewayd.pipeline.flow import Flow
 from tests.support.flows import (
     HalvingModel,
@@ -353,3 +354,46 @@ def test_the_first_device_or_topic_of_each_loss_is_remembered():
         "rejected/not_json": "pump/l1/p1",
         "dropped/late": "pump/l1/p2",
     }
+
+
+def test_a_format_that_names_its_devices_and_channels_is_scored_like_any_other():
+    """One message per reading; the device is the friendly name, slashes and all."""
+    zigbee = plan(
+        topic="zigbee2mqtt/#",
+        format="zigbee2mqtt",
+        time=None,
+        channels=("temperature", "humidity"),
+    )
+    flow = make_flow(replace(zigbee, free_format=FORMATS["zigbee2mqtt"](base="zigbee2mqtt")))
+    outcome = run(
+        flow,
+        [
+            (
+                b"zigbee2mqtt/hall/climate",
+                json.dumps(
+                    {
+                        "temperature": 20.0,
+                        "humidity": 50,
+                        "linkquality": 80,
+                        "last_seen": 1_700_000_000_000 + row * 1000,
+                    }
+                ).encode(),
+                0x30,
+                0,
+            )
+            for row in range(5)
+        ],
+    )
+    documents = [json.loads(p.payload) for p in outcome.publications if p.kind == "prediction"]
+    assert [d["device"] for d in documents] == ["hall/climate"] * 2
+    assert outcome.publications[0].topic == "out/pump/hall%2Fclimate/prediction"
+    assert documents[0]["window"]["end"] == "2023-11-14T22:13:22Z"
+    assert_sums(flow.figures())
+
+
+def test_a_missed_sparkplug_birth_is_asked_for():
+    plant = plan(topic="spBv1.0/g/#", format="sparkplug_b", time=None)
+    flow = make_flow(replace(plant, free_format=FORMATS["sparkplug_b"]()))
+    outcome = run(flow, [(b"spBv1.0/g/DDATA/n/d", b"\x18\x01", 0x30, 0)])
+    assert [request.topic for request in outcome.requests] == ["spBv1.0/g/NCMD/n"]
+    assert run(flow, []).requests == []

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from gatewayd.domain.reading import Batch
+from gatewayd.pipeline.decode import Routed
 from gatewayd.pipeline.stream import Stream
 from tests.support.flows import ARRIVED, plan
 
 
 def decoded(stream, payload):
-    return stream.format.decode([payload]).values.tolist()
+    now = np.array([ARRIVED])
+    routed = Routed(device=np.zeros(1, np.int64), payloads=[payload], arrived_at=now, steady_at=now)
+    return stream.decode(routed).batch.values.tolist()
 
 
 def test_columns_stand_in_the_model_s_order_whatever_the_file_s():
