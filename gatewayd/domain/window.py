@@ -14,18 +14,24 @@ class WindowBatch:
         start: Shape ``(k,)``, when the first reading was taken, ns since the Unix epoch.
         end: Shape ``(k,)``, when the last reading was taken, ns since the Unix epoch.
         values: Shape ``(k, length, channels)``, in each channel's unit; finite.
+        samples: Shape ``(k,)``, 1..length, how many of them are readings; what follows repeats the last. None: all.
+        fresh: Shape ``(k,)``, 1..samples, how many of the readings, the newest, no earlier window held; None: not
+            known.
     """
 
     device: Int64
     start: Int64
     end: Int64
     values: Float64
+    samples: Int64 | None = None
+    fresh: Int64 | None = None
 
     def __post_init__(self) -> None:
         """Hold the columns to one length and make them read-only."""
-        assert len(self.device) == len(self.start) == len(self.end) == len(self.values)
-        for column in (self.device, self.start, self.end, self.values):
-            column.setflags(write=False)
+        for column in (self.device, self.start, self.end, self.values, self.samples, self.fresh):
+            if column is not None:
+                assert len(column) == len(self.device)
+                column.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.device)
