@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gatewayd.errors import RejectedInputError
-from gatewayd.formats.leaves import MAX_DEPTH, leaves, parse_object
+from gatewayd.formats.leaves import ABSENT, MAX_DEPTH, follow, leaves, parse_object
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.timestamp import Unit, to_ns
 
@@ -64,7 +64,7 @@ class FlatFormat:
         errors: tuple[str, ...] = ()
         if self._time is not None:
             try:
-                taken_at = _taken_at(_at(document, self._time.split(".")), self._time_unit)
+                taken_at = _taken_at(follow(document, self._time.split(".")), self._time_unit)
             except RejectedInputError as error:
                 errors = (error.reason,)
         channels = ((".".join(path), value) for path, value in found)
@@ -118,19 +118,9 @@ def _converted(value: object, convert: Callable[[object], object], levels: int) 
     return [_converted(element, convert, levels - 1) for element in value]
 
 
-def _at(document: object, path: list[str]) -> object:
-    """Return what stands at the path; None where that is nothing."""
-    for key in path:
-        if isinstance(document, dict):
-            document = document.get(key)
-        elif isinstance(document, list) and key.isdecimal() and len(key) < _STAMP_BITS:
-            document = document[int(key)] if int(key) < len(document) else None
-        else:
-            return None
-    return document
-
-
 def _taken_at(stamp: object, unit: Unit) -> int:
+    if stamp is ABSENT:
+        raise RejectedInputError("no_time")
     if isinstance(stamp, Instant):
         return to_ns(stamp.taken_at, "ns")
     if isinstance(stamp, int) and stamp.bit_length() > _STAMP_BITS:

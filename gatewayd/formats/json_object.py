@@ -21,6 +21,7 @@ import numpy as np
 from gatewayd.domain.arrays import Int64
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.decoded import NO_TIME, Decoded
+from gatewayd.formats.leaves import ABSENT, follow
 from gatewayd.formats.scalar import number
 from gatewayd.formats.timestamp import Unit, column_ns, float_column_ns
 
@@ -29,13 +30,12 @@ MAX_BYTES = (
 )
 
 _REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_ABSENT = object()
 _UNNAMEABLE = re.compile(r'[\x00-\x1f"\\]')  # no key of a msgspec.Struct may hold these
 
 # what a field is read as, and what stands where it is absent
 _Field = tuple[Any, object]
 _TIME: _Field = (float | int | str | None, None)
-_ANYTHING: _Field = (Any, _ABSENT)
+_ANYTHING: _Field = (Any, ABSENT)
 
 
 class JsonObjectFormat:
@@ -117,15 +117,15 @@ class JsonObjectFormat:
         if len(payload) > MAX_BYTES:
             raise RejectedInputError("too_large")
         stamp, found = self._find(payload)
-        if all(value is _ABSENT for value in found):
+        if all(value is ABSENT for value in found):
             raise RejectedInputError("no_channel")
-        values = [math.nan if value is _ABSENT else number(value) for value in found]
+        values = [math.nan if value is ABSENT else number(value) for value in found]
         if self._time_path is None:
             return tuple(values)
-        return (None if stamp is _ABSENT else stamp, *values)
+        return (None if stamp is ABSENT else stamp, *values)
 
     def _find(self, payload: bytes) -> tuple[object, Sequence[object]]:
-        """Return the time stamp and the channels' values, ``_ABSENT`` where there's none."""
+        """Return the time stamp and the channels' values, ``ABSENT`` where there's none."""
         try:
             document = self._parse(payload)
         except RecursionError as error:
@@ -134,11 +134,11 @@ class JsonObjectFormat:
             row = self._find_alone(payload)
             if row is None:
                 raise RejectedInputError("not_json", str(error)[:80]) from error
-            return (_ABSENT, row) if self._time_path is None else (row[0], row[1:])
+            return (ABSENT, row) if self._time_path is None else (row[0], row[1:])
         if not isinstance(document, dict):
             raise RejectedInputError("not_an_object")
-        stamp = _ABSENT if self._time_path is None else _walk(document, self._time_path)
-        return stamp, [_walk(document, path) for path in self._paths]
+        stamp = ABSENT if self._time_path is None else follow(document, self._time_path)
+        return stamp, [follow(document, path) for path in self._paths]
 
     def _find_alone(self, payload: bytes) -> tuple[object, ...] | None:
         """Return what stands at the wanted paths in a payload whose other fields may be broken."""
@@ -148,17 +148,6 @@ class JsonObjectFormat:
             return self._alone.row(payload)
         except _REFUSED:
             return None
-
-
-def _walk(document: object, path: tuple[str, ...]) -> object:
-    for key in path:
-        if isinstance(document, dict):
-            document = document.get(key, _ABSENT)
-        elif isinstance(document, list) and key.isascii() and key.isdigit() and int(key) < len(document):
-            document = document[int(key)]
-        else:
-            return _ABSENT
-    return document
 
 
 def _fast_rows(

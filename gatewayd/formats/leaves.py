@@ -16,6 +16,9 @@ MAX_BYTES = 1_048_576  # as json_object: a larger message is somebody's mistake
 MAX_DEPTH = 16  # keys on one path; the deepest known sensor (Tasmota, OpenTherm) has 3
 MAX_LEAVES = 10_000  # of one message
 
+ABSENT = object()  # what ``follow`` returns where a path leads nowhere: null is something
+
+_INDEX_DIGITS = 10  # MAX_BYTES hold fewer elements, and int() refuses thousands of digits
 _SWITCH = {"ON": 1.0, "OFF": 0.0}  # just this spelling: "on" is also a mode's or an effect's name
 _NUMBERS = (int, float)  # a bool is an int; not int | float, which would be made anew at every leaf
 _parse = msgspec.json.Decoder().decode
@@ -68,6 +71,24 @@ def leaves(document: Mapping[str, object], *, switches: bool = False) -> list[tu
     found: list[tuple[Path, float]] = []
     _collect(document.items(), (), found, switches=switches)
     return found
+
+
+def follow(document: object, path: Iterable[str]) -> object:
+    """Return what stands at a path, whose elements are keys of objects and indices of lists; ``ABSENT``: nothing."""
+    for key in path:
+        if isinstance(document, dict):
+            document = document.get(key, ABSENT)
+        elif (
+            isinstance(document, list)
+            and key.isascii()
+            and key.isdigit()
+            and len(key) < _INDEX_DIGITS
+            and int(key) < len(document)
+        ):
+            document = document[int(key)]
+        else:
+            return ABSENT
+    return document
 
 
 def leaf_number(value: object, *, switches: bool = False) -> float | None:

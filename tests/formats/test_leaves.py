@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.errors import RejectedInputError
-from gatewayd.formats.leaves import MAX_BYTES, MAX_DEPTH, MAX_LEAVES, leaf_number, leaves, parse_object
+from gatewayd.formats.leaves import (
+    ABSENT,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_LEAVES,
+    follow,
+    leaf_number,
+    leaves,
+    parse_object,
+)
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
@@ -15,7 +24,7 @@ values = st.recursive(
 )
 
 
-def follow(document, path):
+def standing_at(document, path):
     for key in path:
         document = document[int(key)] if isinstance(document, list) else document[key]
     return document
@@ -34,7 +43,7 @@ def test_every_finite_number_is_found_where_its_path_leads(document):
     found = leaves(document)
     assert len(found) == numbers_in(document)
     for path, value in found:
-        assert value == float(follow(document, path))
+        assert value == float(standing_at(document, path))
 
 
 @given(st.dictionaries(st.text(max_size=5), st.booleans() | st.floats(allow_nan=False, allow_infinity=False)))
@@ -87,3 +96,13 @@ def test_a_switch_is_a_number_where_asked_for_in_capitals():
     document = {"a": "ON", "b": "OFF", "c": "on", "d": "ONE"}
     assert leaves(document) == []
     assert leaves(document, switches=True) == [(("a",), 1.0), (("b",), 0.0)]
+
+
+def test_a_path_leads_through_keys_and_indices_or_nowhere():
+    document = {"a": [{"0": None}, 7], "": 1}
+    assert follow(document, ()) is document
+    assert follow(document, ("a", "0", "0")) is None
+    assert follow(document, ("a", "1")) == 7
+    assert follow(document, ("",)) == 1
+    for path in (("b",), ("a", "2"), ("a", "-1"), ("a", "²"), ("a", "1", "x"), ("a", "9" * 5000), ("a", "x")):
+        assert follow(document, path) is ABSENT
