@@ -261,11 +261,10 @@ class SpanWindower:
         if devices <= have:
             return
         more = grown(have, devices) - have
-        for name in (*_COLUMNS, "_values"):
-            column = getattr(self, name)
-            setattr(
-                self, name, np.concatenate([column, np.zeros((more, *column.shape[1:]), dtype=column.dtype)])
-            )
+        for name in _COLUMNS:
+            column = getattr(self, f"_{name}")
+            blank = np.zeros((more, *column.shape[1:]), dtype=column.dtype)
+            setattr(self, f"_{name}", np.concatenate([column, blank]))
 
 
 def _look(ring: _Column, column: _Column, closing: _Closing, steps: Int64) -> _Column:
