@@ -120,6 +120,7 @@ _ALL = (
     ),
     Factory(name="homie", module="homie", kind="HomieFormat"),
     Factory(name="influx_line", module="influx", kind="InfluxLineFormat"),
+    Factory(name="json_list", module="json_list", kind="JsonListFormat"),
     Factory(name="ruuvi_raw", module="ruuvi", kind="RuuviFormat"),
     Factory(name="senml_cbor", module="senml_cbor", kind="SenmlCborFormat", extra="formats"),
     Factory(name="senml_json", module="senml", kind="SenmlJsonFormat"),
