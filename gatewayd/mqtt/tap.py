@@ -3,12 +3,14 @@
 A frame is ``first byte · remaining length (1-4 bytes, 7 bits each, low first) · body`` (MQTT 3.1.1, 2.2). What the
 cutter takes out is PUBLISH at QoS 0 and 1 and the PUBACKs of our own publications; every other frame, and everything
 that is malformed, goes on to paho as it came, so that paho decides exactly as it would without us. A frame beyond the
-size limit is counted and skipped without being kept. ``docs/decisions/0001-tap.md`` says why this exists.
+size limit is counted and skipped without being kept. ``docs/decisions/0001-tap.md`` says why this exists; ``tap5.py``
+does the same for MQTT 5.
 """
 
 from collections.abc import Iterable
 
 from gatewayd.domain.reading import Message
+from gatewayd.mqtt.properties import variable_integer
 
 # Our publications use the upper half of the packet ids, paho's own packets (SUBSCRIBE) count up from 1. Should paho's
 # counter ever reach our half (after 32,767 subscriptions by one process), the two still can't be confused: a SUBACK
@@ -34,6 +36,8 @@ class Cutter:
         refused: (QoS, packet id) of each frame that was too large, until the owner clears it. A QoS 1 one still has to
             be acknowledged; a QoS 2 one travels on to paho without its payload, so that the handshake is done.
     """
+
+    no_properties = b""  # what stands before an empty payload
 
     def __init__(self, *, connection: int = 0, max_frame_bytes: int = 1024 * 1024) -> None:
         assert max_frame_bytes >= LEAST_LIMIT
@@ -124,10 +128,14 @@ class Cutter:
                     acks.append(data[body] << 8 | data[body + 1])
                     begin = end
                     continue
-                rest += data[begin:end]
+                self._pass_on(data[begin:end], acks, rest)
                 begin = end
         except IndexError:  # the frame's first bytes are not all there
             return begin
+
+    def _pass_on(self, frame: bytes, acks: list[int], rest: bytearray) -> None:  # noqa: ARG002  # MQTT 5 uses it
+        """Leave a whole frame to paho."""
+        rest += frame
 
     def _measure(self, data: bytes, begin: int) -> tuple[int, int]:
         """Return where the body of a frame begins and how long it is, for a remaining length of any size.
@@ -159,7 +167,7 @@ class Cutter:
             if after <= end:
                 packet_id = int.from_bytes(data[split:after], "big")
                 if qos == 2:  # noqa: PLR2004
-                    rest += bytes((first,)) + _prefix(after - body) + data[body:after]
+                    rest += encode_frame(first, data[topic:split], data[split:after], self.no_properties)
             else:
                 qos = 0  # no id to acknowledge: the topic claims more than the frame has
         self.refused.append((qos, packet_id))
@@ -167,22 +175,36 @@ class Cutter:
         return min(end, size)
 
 
-def _prefix(length: int) -> bytes:
-    """Encode a remaining length (MQTT 3.1.1, 2.2.3)."""
-    prefix = bytearray()
-    while length > 127:  # noqa: PLR2004
-        prefix.append(length & 127 | 128)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix)
+def encode_frame(header: int, topic: bytes, identity: bytes, body: bytes) -> bytes:
+    """Build a PUBLISH frame from its first byte, its packet id (none at QoS 0), and what comes after that."""
+    length = _TOPIC_LENGTH_BYTES + len(topic) + len(identity) + len(body)
+    head = bytes((header,)) + variable_integer(length)
+    return b"".join((head, len(topic).to_bytes(2, "big"), topic, identity, body))
 
 
-def encode_publish(topic: bytes, payload: bytes, *, qos: int, retain: bool, packet_id: int) -> bytes:
-    """Build a PUBLISH frame (MQTT 3.1.1, 3.3). ``packet_id`` is left out at QoS 0."""
+def encode_publish(
+    topic: bytes, payload: bytes, *, qos: int, retain: bool, packet_id: int, properties: bytes = b""
+) -> bytes:
+    """Build a PUBLISH frame (MQTT 3.1.1, 3.3; MQTT 5.0, 3.3).
+
+    Args:
+        topic: UTF-8, without wildcards.
+        payload: Any bytes.
+        qos: 0 or 1.
+        retain: Whether the broker shall keep it.
+        packet_id: In 1..65,535; left out at QoS 0.
+        properties: The property block; MQTT 3.1.1 has none, not even an empty one.
+    """
     identity = packet_id.to_bytes(2, "big") if qos else b""
-    length = _TOPIC_LENGTH_BYTES + len(topic) + len(identity) + len(payload)
-    head = bytes((0x30 | qos << _QOS_SHIFT | retain,)) + _prefix(length)
-    return b"".join((head, len(topic).to_bytes(2, "big"), topic, identity, payload))
+    length = _TOPIC_LENGTH_BYTES + len(topic) + len(identity) + len(properties) + len(payload)
+    head = bytes((0x30 | qos << _QOS_SHIFT | retain,)) + variable_integer(length)
+    return b"".join((head, len(topic).to_bytes(2, "big"), topic, identity, properties, payload))
+
+
+def publish_bytes(topic: bytes, payload: bytes, *, qos: int, properties: bytes) -> int:
+    """Return how long ``encode_publish`` makes the frame."""
+    length = _TOPIC_LENGTH_BYTES + len(topic) + (_ID_BYTES if qos else 0) + len(properties) + len(payload)
+    return 1 + len(variable_integer(length)) + length
 
 
 def encode_pubacks(packet_ids: Iterable[int]) -> bytes:

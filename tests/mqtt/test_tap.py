@@ -1,44 +1,12 @@
 import time
 
-import paho.mqtt.client as paho
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from paho.mqtt.enums import CallbackAPIVersion
 
-from gatewayd.mqtt.tap import LEAST_LIMIT, Cutter, encode_pubacks, encode_publish
-
-
-class PahoFeed:
-    """paho's own parser on bytes that it is given; ``messages`` as the cutter would return them."""
-
-    def __init__(self):
-        self.messages = []
-        self.incoming = bytearray()
-        self.is_lost = False
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, manual_ack=True, client_id="x")
-        self.client.on_message = lambda _c, _u, m: self.messages.append(
-            (m._topic, m.payload, 0x30 | m.dup << 3 | m.qos << 1 | m.retain, m.mid)
-        )
-        self.client._sock = self
-
-    def recv(self, size):
-        if not self.incoming:
-            raise BlockingIOError
-        data = bytes(self.incoming[:size])
-        del self.incoming[:size]
-        return data
-
-    def send(self, data):
-        return len(data)
-
-    def close(self):
-        self.is_lost = True
-
-    def feed(self, data):
-        self.incoming += data
-        while self.incoming and not self.is_lost:
-            self.client.loop_read()
+from gatewayd.mqtt.properties import NO_PROPERTIES
+from gatewayd.mqtt.tap import LEAST_LIMIT, Cutter, encode_pubacks, encode_publish, publish_bytes
+from tests.support.paho_feed import PahoFeed
 
 
 def tapped(chunks):
@@ -173,3 +141,9 @@ def test_an_encoded_publish_is_what_paho_reads(topic, size):
     feed = PahoFeed()
     feed.feed(encode_publish(topic, bytes(size), qos=1, retain=True, packet_id=40_000))
     assert feed.messages == [(topic, bytes(size), 0x33, 40_000)]
+
+
+@given(st.integers(0, 300), st.sampled_from((0, 1)), st.sampled_from((b"", NO_PROPERTIES, b"x" * 20_000)))
+def test_the_length_of_a_frame_is_known_before_it_is_built(size, qos, properties):
+    frame = encode_publish(b"a/b", bytes(size), qos=qos, retain=False, packet_id=9, properties=properties)
+    assert publish_bytes(b"a/b", bytes(size), qos=qos, properties=properties) == len(frame)
