@@ -140,23 +140,20 @@ def _chunks(payload: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 def _jpeg(payload: bytes) -> Picture:
     needed = [_JPEG]
     size: tuple[int, int] | None = None
-    orientation = 1
+    orientation, scans = 1, b""
     for marker, data, whole in _segments(payload):
         if marker == _SOS:
-            needed.append(whole)  # and all that follows
-            break
-        if marker in _STARTS_OF_FRAME:
+            scans = whole
+        elif marker in _STARTS_OF_FRAME:
             if size is not None or len(data) < _FRAME.size:
                 raise RejectedInputError("broken_image", "one frame header must be there")
             _, height, width = _FRAME.unpack_from(data)
             size = (width, height)
         elif marker == _APP1 and data.startswith(_EXIF):
             orientation = _orientation(data[len(_EXIF) :])
-        if (
-            not (_APP0 < marker <= _APP15 or marker == _COM) or marker == _APP14
-        ):  # APP0, APP14: say how colours are
-            needed.append(whole)
-    else:
+        if marker in (_APP0, _APP14) or not (_APP0 <= marker <= _APP15 or marker == _COM):
+            needed.append(whole)  # APP0 and APP14 say what the colours mean
+    if not scans:
         raise RejectedInputError("truncated")
     if size is None:
         raise RejectedInputError("broken_image", "no frame header")
@@ -165,7 +162,7 @@ def _jpeg(payload: bytes) -> Picture:
         width=size[0],
         height=size[1],
         orientation=orientation,
-        is_whole=b"\xff\xd9" in whole,
+        is_whole=b"\xff\xd9" in scans,
         data=b"".join(needed),
     )
 
