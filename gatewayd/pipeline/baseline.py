@@ -8,8 +8,6 @@ An estimate begins with ``warm_up`` values, of which those far from the median a
 exponentially, with the weight of a new value never below one in ``readings``.
 """
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,13 +17,8 @@ from gatewayd.domain.arrays import Bool, Float32, Float64, Int64
 from gatewayd.domain.state import State
 from gatewayd.domain.window import WindowBatch
 from gatewayd.pipeline.groups import by_device, grown
-from gatewayd.pipeline.normalise import SIGMAS_PER_MAD, least_std, limited
+from gatewayd.pipeline.normalise import least_std, limited, moments, near_median
 
-# Values further from the median than this many scaled MADs don't begin an estimate. Among normally distributed ones it
-# would be two in a billion.
-_FARTHEST = 6.0
-# The upper quartile of normally distributed values' distances, times this, is their standard deviation: 1 / Φ⁻¹(7/8).
-_SIGMAS_PER_QUARTILE = 0.869301
 _HUGE = 1e140  # greater values are none: their squares overflow
 
 
@@ -104,7 +97,7 @@ class Baseline:
         return limited(distances), is_ready
 
     def learn(self, device: int, values: Float64, at: int, *, is_anomalous: bool) -> bool:
-        """Be taught by a window that was decided on.
+        """Be taught by one window that was decided on.
 
         Args:
             device: Its device.
@@ -116,17 +109,45 @@ class Baseline:
         Returns:
             Whether the device is learnt anew, from these readings on.
         """
-        self._grow(device + 1)
-        is_new = is_anomalous and self._has_lasted(device, at)
-        if is_new:
+        when = np.array([at])
+        window = WindowBatch(
+            device=np.array([device]),
+            start=when,
+            end=when,
+            values=np.array(values, dtype=np.float64)[None],
+            fresh=np.array([len(values)]),
+        )
+        return bool(self.learn_round(window, np.array([is_anomalous]))[0])
+
+    def learn_round(self, windows: WindowBatch, is_anomalous: Bool) -> Bool:
+        """Be taught by windows that were decided on, one of each device, like ``learn`` one by one.
+
+        Args:
+            windows: With ``fresh``: readings that were in a window before have taught already.
+            is_anomalous: Shape ``(k,)``.
+
+        Returns:
+            Shape ``(k,)``, whether the device is learnt anew.
+        """
+        assert windows.fresh is not None
+        self._grow(int(windows.device.max(initial=-1)) + 1)
+        is_new = np.zeros(len(windows), dtype=np.bool_)
+        for row in np.flatnonzero(is_anomalous).tolist():
+            is_new[row] = self._has_lasted(int(windows.device[row]), int(windows.end[row]))
+        teaches = is_new | ~is_anomalous
+        if self._anomalous_since:
+            for device in windows.device[teaches].tolist():
+                self._anomalous_since.pop(device, None)
+        for device in windows.device[is_new].tolist():
             self.relearned += 1
-            for column in (self._count, self._mean, self._variance):
-                column[device] = 0
+            self._count[device], self._mean[device], self._variance[device] = 0, 0.0, 0.0
             self._waiting.pop(device, None)
-        if is_new or not is_anomalous:
-            self._anomalous_since.pop(device, None)
-            for channel in range(values.shape[1]):
-                self._teach(device, channel, values[:, channel].tolist())
+        if teaches.any():
+            samples = (
+                np.full(len(windows), windows.values.shape[1]) if windows.samples is None else windows.samples
+            )
+            first = (samples - windows.fresh)[teaches]
+            self._teach(windows.device[teaches], windows.values[teaches], first, samples[teaches])
         return is_new
 
     def is_low_variance(self, device: int) -> Bool:
@@ -181,32 +202,45 @@ class Baseline:
         since = self._anomalous_since.setdefault(device, at)
         return self._relearn_ns is not None and at - since >= self._relearn_ns
 
-    def _teach(self, device: int, channel: int, values: Sequence[float]) -> None:
-        """Teach one channel, value by value: so how they are cut into windows changes no bit."""
-        known = [value for value in values if -_HUGE <= value <= _HUGE]
-        self.missing += len(values) - len(known)
-        count = int(self._count[device, channel])
-        mean, variance = float(self._mean[device, channel]), float(self._variance[device, channel])
-        if not count:
-            columns = self._waiting.setdefault(device, [[] for _ in self._floor])
-            need = max(self._warm_up - len(columns[channel]), 0)
-            columns[channel] += known[:need]
-            if len(columns[channel]) < self._warm_up:
-                return
-            kept = _near(columns[channel], float(self._floor[channel]))
-            self.left_out += len(columns[channel]) - len(kept)
-            count, mean, variance = min(len(kept), self._readings), *_moments(kept)
-            known, columns[channel] = known[need:], []
-        for value in known:
-            count += 1
-            weight = 1.0 / min(count, self._readings)
-            distance = value - mean
-            mean += weight * distance
+    def _teach(self, device: Int64, values: Float64, first: Int64, end: Int64) -> None:
+        """Teach each device its values from sample ``first`` to before ``end``.
+
+        Sample by sample: so how readings are cut into windows changes no bit, nor which devices are taught together.
+        """
+        step = np.arange(values.shape[1])[:, None]
+        is_fresh = (step >= first[:, None, None]) & (step < end[:, None, None])
+        is_known = is_fresh & (np.abs(values) <= _HUGE)  # NaN is not
+        self.missing += int((is_fresh & ~is_known).sum())
+        for row, channel in np.argwhere(self._count[device] == 0).tolist():
+            taken = self._warm(int(device[row]), channel, values[row, :, channel], is_known[row, :, channel])
+            is_known[row, :taken, channel] = False
+        count, mean, variance = self._count[device], self._mean[device], self._variance[device]
+        values = np.where(is_known, values, 0.0)
+        for sample in range(int(first.min()), int(end.max())):
+            is_new = is_known[:, sample]
+            count = np.minimum(count + is_new, self._readings)
+            weight = np.where(is_new, 1.0 / np.maximum(count, 1), 0.0)
+            distance = np.where(is_new, values[:, sample] - mean, 0.0)
+            mean = mean + weight * distance
             variance = (1.0 - weight) * (variance + weight * distance * distance)
-        self._count[device, channel] = min(count, self._readings)
-        self._mean[device, channel], self._variance[device, channel] = mean, variance
+        self._count[device], self._mean[device], self._variance[device] = count, mean, variance
+
+    def _warm(self, device: int, channel: int, values: Float64, is_known: Bool) -> int:
+        """Gather values until there are enough to begin an estimate; return how many samples were looked at."""
+        columns = self._waiting.setdefault(device, [[] for _ in self._floor])
+        gathered = columns[channel]
+        known = np.flatnonzero(is_known)[: max(self._warm_up - len(gathered), 0)]
+        gathered += values[known].tolist()
+        if len(gathered) < self._warm_up:
+            return len(values)
+        near = near_median(gathered, floor=float(self._floor[channel]))
+        self.left_out += len(gathered) - len(near)
+        self._count[device, channel] = min(len(near), self._readings)
+        self._mean[device, channel], self._variance[device, channel] = moments(near)
+        columns[channel] = []
         if self._count[device].all():
-            self._waiting.pop(device, None)
+            del self._waiting[device]
+        return int(known[-1]) + 1 if len(known) else 0
 
     def _grow(self, devices: int) -> None:
         self._devices = max(self._devices, devices)
@@ -234,23 +268,3 @@ def rounds(device: Int64) -> list[Int64]:
     rank[groups.order] = rows - np.maximum.accumulate(np.where(groups.is_first, rows, 0))
     order = np.argsort(rank, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(rank[order])) + 1) if len(device) else []
-
-
-def _near(values: Sequence[float], floor: float) -> list[float]:
-    """Return the values that are near enough to the median to begin an estimate; at least half of them are."""
-    median = statistics.median(values)
-    distances = sorted(abs(value - median) for value in values)
-    spread = SIGMAS_PER_MAD * statistics.median(distances)
-    if not spread:
-        # Most values are equal. Of a coarse sensor, whose values are few, more than a quarter usually are not.
-        spread = _SIGMAS_PER_QUARTILE * distances[3 * (len(distances) - 1) // 4]
-    least = float(least_std(np.array([floor]), centre=np.array([median]))[0])
-    return [value for value in values if abs(value - median) <= _FARTHEST * max(spread, least)]
-
-
-def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and population variance."""
-    first = values[0]
-    shift = math.fsum(value - first for value in values) / len(values)
-    variance = math.fsum((value - first - shift) ** 2 for value in values) / len(values)
-    return first + shift, variance

@@ -170,6 +170,58 @@ def test_z_scores_are_finite_and_variances_not_negative_whatever_comes(taught_by
     assert np.isfinite(estimate.mean).all()
 
 
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 3), st.integers(1, 4), st.integers(0, 3), st.booleans(), st.integers(0, 2**32 - 1)
+        ),
+        max_size=20,
+    ),
+    warm_up=st.integers(2, 9),
+    relearn_ns=st.none() | st.integers(1, 5),
+)
+def test_a_round_teaches_what_its_windows_teach_one_by_one(rows, warm_up, relearn_ns):
+    """Windows of four samples, of which some are readings and some of these new."""
+    options = {"warm_up": warm_up, "relearn_ns": relearn_ns, "floor": (0.0, 0.5), "readings": 7}
+    one_by_one, together = new(**options), new(**options)
+    device = np.array([row[0] for row in rows], dtype=np.int64)
+    samples = np.array([row[1] for row in rows], dtype=np.int64)
+    fresh = np.array([max(row[1] - row[2], 1) for row in rows], dtype=np.int64)
+    is_anomalous = np.array([row[3] for row in rows], dtype=np.bool_)
+    values = np.array([np.random.default_rng(row[4]).normal(size=(4, 2)) for row in rows]).reshape(-1, 4, 2)
+    values[values > 2] = np.nan
+    at = np.arange(len(rows), dtype=np.int64)
+    expected = [
+        one_by_one.learn(
+            int(device[row]),
+            values[row, samples[row] - fresh[row] : samples[row]],
+            row,
+            is_anomalous=bool(is_anomalous[row]),
+        )
+        for row in range(len(rows))
+    ]
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for part in rounds(device):
+        batch = WindowBatch(
+            device=device[part],
+            start=at[part],
+            end=at[part],
+            values=values[part],
+            samples=samples[part],
+            fresh=fresh[part],
+        )
+        found[part] = together.learn_round(batch, is_anomalous[part])
+    assert found.tolist() == expected
+    for index in range(4):
+        for name in ("count", "mean", "std"):
+            assert (
+                getattr(together.estimate(index), name).tobytes()
+                == getattr(one_by_one.estimate(index), name).tobytes()
+            )
+    for name in ("relearned", "missing", "left_out"):
+        assert getattr(together, name) == getattr(one_by_one, name)
+
+
 @given(st.lists(st.integers(0, 4), max_size=40))
 def test_rounds_hold_each_row_once_and_each_device_once(device):
     found = rounds(np.array(device, dtype=np.int64))
