@@ -5,10 +5,12 @@ import functools
 import json
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from gatewayd.domain.verdict import Change, Condition, Status
 from tests.support.flows import bundle_messages, bundle_plan, make_flow, run
 from tests.support.models import golden_bundle
 from tests.support.schemas import KINDS, Document, documented, kind_of, schema, validator
@@ -86,10 +88,22 @@ def test_a_time_that_is_not_rfc_3339_in_utc_is_refused(text):
     assert not validator("alert").is_valid({**alert, "raised_at": text})
 
 
-def test_a_cleared_alert_has_its_time_and_a_raised_one_has_none():
-    raised, cleared = schema("alert")["examples"]
-    assert not validator("alert").is_valid({**cleared, "cleared_at": None})
-    assert not validator("alert").is_valid({**raised, "cleared_at": cleared["cleared_at"]})
+def test_an_alert_that_is_over_has_its_time_and_one_that_lasts_has_none():
+    raised, cleared, _ = schema("alert")["examples"]
+    for state in ("cleared", "latched", "reset"):
+        assert validator("alert").is_valid({**cleared, "state": state})
+        assert not validator("alert").is_valid({**cleared, "state": state, "cleared_at": None})
+    for state in ("raised", "escalated"):
+        assert validator("alert").is_valid({**raised, "state": state})
+        assert not validator("alert").is_valid(
+            {**raised, "state": state, "cleared_at": cleared["cleared_at"]}
+        )
+
+
+def test_the_schema_knows_every_condition_state_and_status():
+    properties = schema("alert")["properties"]
+    for name, kind in (("condition", Condition), ("state", Change), ("status", Status)):
+        assert properties[name]["enum"] == list(get_args(kind))
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,16 @@ class Alert:
 class Publication:
     """One MQTT message to be published, and where.
 
-    ``broker`` is the name of the broker in the configuration; ``topic`` is valid for publishing.
+    Attributes:
+        broker: Name of the broker in the configuration.
+        kind: What it is, which is also what it is worth when room is short.
+        topic: Valid for publishing.
+        payload: May be empty: with ``retain`` that takes a retained message away.
+        qos: As in MQTT.
+        retain: As in MQTT.
+        content_type: What the payload is, as a media type; None: unsaid. MQTT 5.0, 3.3.2.3.9; older ones can't say it.
+        expires_s: Seconds after which a broker shall no longer hand it on; None: never. MQTT 5.0, 3.3.2.3.3.
+        user_properties: Names and values, in order. MQTT 5.0, 3.3.2.3.7.
     """
 
     broker: str
@@ -126,3 +135,6 @@ class Publication:
     payload: bytes
     qos: Literal[0, 1]
     retain: bool
+    content_type: str | None = None
+    expires_s: int | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()

@@ -1,51 +1,20 @@
-"""Verdict → topic and payload, in JSON. docs/payloads.md describes every field; docs/schema/ holds the JSON Schemas."""
+"""Verdict → topic and payload. docs/payloads.md describes every encoding.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from hashlib import blake2b
+What a payload says is written by ``verdict_json.py`` (JSON and CBOR); this module gives it its topic, and says how it
+travels.
+"""
+
+from dataclasses import replace
 from typing import Literal
 
 import orjson
 
-from gatewayd.domain.topic import MAX_TOPIC_BYTES, TopicTemplate
-from gatewayd.domain.verdict import Alert, Kind, Prediction, Publication
+from gatewayd.domain.topic import MAX_TOPIC_BYTES, TopicTemplate, safe_level
+from gatewayd.domain.verdict import Alert, Condition, Kind, Prediction, Publication
+from gatewayd.pipeline.origin import Device, Origin
+from gatewayd.pipeline.verdict_json import Documents, instant, significant
 
-_SECOND = 10**9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """What a stream knows of a device.
-
-    Attributes:
-        name: As published.
-        levels: The named levels of its topic, ``device`` included where there is one.
-        labels: The named levels other than the device's own.
-    """
-
-    name: str
-    levels: Mapping[str, str]
-    labels: Mapping[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Sort the labels out once, not for every prediction."""
-        labels = {name: level for name, level in self.levels.items() if name != "device"}
-        object.__setattr__(self, "labels", labels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where a stream's verdicts come from: the part of every payload that doesn't change.
-
-    ``runtime`` names the kernels that gave the scores: two kernel sets may differ in the last steps.
-    """
-
-    gateway: str
-    stream: str
-    model: str
-    version: str
-    runtime: str
+__all__ = ["Device", "Encoder", "Origin", "instant", "significant"]
 
 
 class Encoder:
@@ -60,8 +29,9 @@ class Encoder:
 
     def __init__(self, origin: Origin, *, broker: str, topic: TopicTemplate, qos: Literal[0, 1]) -> None:
         self._origin, self._broker, self._qos = origin, broker, qos
-        self._template = topic if "kind" in topic.names else TopicTemplate.parse(topic.template + "/{kind}")
-        self._model = {"name": origin.model, "version": origin.version, "runtime": origin.runtime}
+        self._has_kind = "kind" in topic.names
+        self._template = topic if self._has_kind else TopicTemplate.parse(topic.template + "/{kind}")
+        self._verdicts = Documents(origin, orjson.dumps)
         self._topics: dict[tuple[int, Kind], str] = {}
 
     def fits(self, device: Device) -> bool:
@@ -70,66 +40,52 @@ class Encoder:
 
     def prediction(self, prediction: Prediction, device: Device) -> Publication:
         """Encode a prediction. Its id depends on stream, device, window and model alone."""
-        document = {
-            "id": self.identify("prediction", device, prediction.end),
-            "kind": "prediction",
-            "gateway": self._origin.gateway,
-            "stream": self._origin.stream,
-            "device": device.name,
-            "labels": device.labels,
-            "window": {
-                "start": instant(prediction.start),
-                "end": instant(prediction.end),
-                "samples": prediction.samples,
-            },
-            "score": significant(prediction.score),
-            "threshold": _significant_threshold(prediction.threshold),
-            "verdict": "anomalous" if prediction.is_anomalous else "normal",
-            "model": self._model,
-        }
-        if prediction.contributions is not None:
-            document["contributions"] = prediction.contributions
-        if prediction.probabilities is not None:
-            document["label"] = prediction.label
-            document["probabilities"] = {name: round(p, 6) for name, p in prediction.probabilities.items()}
-        return self._publication("prediction", prediction.device, device, document)
+        payload = self._verdicts.prediction(prediction, device)
+        return self._publication("prediction", prediction.device, device, payload)
 
     def alert(self, alert: Alert, device: Device) -> Publication:
-        """Encode an alert as it is raised or cleared."""
-        document = {
-            "id": alert.id,
-            "kind": "alert",
-            "gateway": self._origin.gateway,
-            "stream": self._origin.stream,
-            "device": device.name,
-            "labels": device.labels,
-            "state": alert.state,
-            "first_out_at": instant(alert.first_out_at),
-            "raised_at": instant(alert.raised_at),
-            "cleared_at": None if alert.cleared_at is None else instant(alert.cleared_at),
-            "score": significant(alert.score),
-            "peak_score": significant(alert.peak_score),
-            "threshold": significant(alert.threshold),
-            "causes": [{"channel": name, "contribution": part} for name, part in alert.causes],
-            "model": self._model,
-        }
-        return self._publication("alert", alert.device, device, document)
+        """Encode an alert as it changes."""
+        return self._publication("alert", alert.device, device, self._verdicts.alert(alert, device))
 
-    def identify(self, kind: Kind, device: Device, instant_ns: int) -> str:
-        """Return 32 hex digits that are the same for the same stream, device, instant and model."""
-        origin = self._origin
-        # JSON keeps the parts apart: no two lists of texts look the same.
-        key = orjson.dumps(
-            [
-                *(kind, origin.gateway, origin.stream, *device.levels.values(), device.name),
-                *(str(instant_ns), origin.model, origin.version),
-            ]
+    def alert_state(self, alert: Alert, device: Device) -> Publication:
+        """Encode where an alert stands, to be retained: what stands as ``alert`` has it, what is over as nothing.
+
+        An empty payload takes a retained message away (MQTT 3.1.1, 3.3.1.3), so that whoever subscribes later is told
+        of what stands and of nothing else.
+        """
+        return self._state_of(alert, device, self.alert(alert, device))
+
+    def alert_state_topic(self, device: Device, condition: Condition, channel: str | None) -> str:
+        """Return where ``alert_state`` stands: one topic for each thing that an alert can be about."""
+        first = (
+            self._render(device, "alert_state")
+            if self._has_kind
+            else self._render(device, "alert") + "/state"
         )
-        return blake2b(key, digest_size=16).hexdigest()
+        return "/".join([first, condition] + ([] if channel is None else [safe_level(channel)]))
 
-    def _publication(
-        self, kind: Kind, index: int, device: Device, document: Mapping[str, object]
-    ) -> Publication:
+    def identify(
+        self,
+        kind: Kind,
+        device: Device,
+        instant_ns: int,
+        *,
+        condition: Condition = "anomaly",
+        channel: str | None = None,
+    ) -> str:
+        """Return 32 hex digits: see ``Origin.identify``."""
+        return self._origin.identify(kind, device, instant_ns, condition=condition, channel=channel)
+
+    def _state_of(self, alert: Alert, device: Device, change: Publication) -> Publication:
+        return replace(
+            change,
+            kind="alert_state",
+            topic=self.alert_state_topic(device, alert.condition, alert.channel),
+            payload=b"" if alert.status == "normal" else change.payload,
+            retain=True,
+        )
+
+    def _publication(self, kind: Kind, index: int, device: Device, payload: bytes) -> Publication:
         topic = self._topics.get((index, kind))
         if topic is None:
             topic = self._topics[index, kind] = self._render(device, kind)
@@ -137,7 +93,7 @@ class Encoder:
             broker=self._broker,
             kind=kind,
             topic=topic,
-            payload=orjson.dumps(document),
+            payload=payload,
             qos=self._qos,
             retain=False,
         )
@@ -145,47 +101,3 @@ class Encoder:
     def _render(self, device: Device, kind: Kind) -> str:
         values = {"gateway": self._origin.gateway, "stream": self._origin.stream, "kind": kind}
         return self._template.render({**values, "device": device.name, **device.levels})
-
-
-def instant(nanoseconds: int) -> str:
-    """Write an instant as RFC 3339 in UTC, with as many fraction digits (0, 3, 6 or 9) as it needs.
-
-    Args:
-        nanoseconds: Since the Unix epoch, 1970..2262.
-    """
-    seconds, fraction = divmod(nanoseconds, _SECOND)
-    text = _whole_seconds(seconds)
-    if fraction == 0:
-        return f"{text}Z"
-    digits = f"{fraction:09d}"
-    if digits.endswith("000000"):
-        return f"{text}.{digits[:3]}Z"
-    return f"{text}.{digits[:6]}Z" if digits.endswith("000") else f"{text}.{digits}Z"
-
-
-@lru_cache(maxsize=4096)  # many windows end within the same second
-def _whole_seconds(seconds: int) -> str:
-    # Civil date from days since the epoch: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-    # datetime would do it too, at three times the cost, and this runs for every prediction.
-    days, rest = divmod(seconds, 86_400)
-    shifted = days + 719_468
-    era, day_of_era = divmod(shifted, 146_097)
-    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    month_index = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * month_index + 2) // 5 + 1
-    month = month_index + 3 if month_index < 10 else month_index - 9  # noqa: PLR2004
-    year = year_of_era + era * 400 + (month <= 2)  # noqa: PLR2004
-    hour, rest = divmod(rest, 3600)
-    minute, second = divmod(rest, 60)
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
-
-
-def significant(value: float) -> float:
-    """Round to 7 significant digits, all that a float32 model has to say."""
-    return float(f"{value:.7g}")
-
-
-_significant_threshold = lru_cache(maxsize=256)(
-    significant
-)  # a threshold is the same for window after window

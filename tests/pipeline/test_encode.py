@@ -1,58 +1,15 @@
-"""What is published: valid by the schemas, the same for the same verdict, on topics that a broker takes."""
+"""What is published: the same for the same verdict, on topics that a broker takes."""
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.domain.topic import TopicTemplate
-from gatewayd.domain.verdict import Alert, Prediction
-from gatewayd.pipeline.encode import Device, Encoder, Origin, instant, significant
-from tests.support.schemas import validator
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-INSTANTS = st.integers(0, 2**63 - 1)
-FINITE = st.floats(-1e30, 1e30)
-PARTS = st.dictionaries(
-    st.sampled_from(["temperature", "vibration"]), st.floats(0, 1).map(lambda x: round(x, 4)), min_size=1
-)
-DEVICES = st.builds(
-    lambda name, line: Device(name=name, levels={"line": line, "device": name}),
-    TEXT.filter(bool),
-    TEXT,
-)
-PREDICTIONS = st.builds(
-    Prediction,
-    device=st.just(0),
-    start=INSTANTS,
-    end=INSTANTS,
-    samples=st.integers(1, 1000),
-    score=FINITE,
-    threshold=FINITE,
-    is_anomalous=st.booleans(),
-    contributions=st.none() | PARTS,
-    label=st.just("calm"),
-    probabilities=st.none() | st.just({"calm": 0.25, "wear": 0.75}),
-)
-ALERTS = st.builds(
-    Alert,
-    id=st.just("0" * 32),
-    device=st.just(0),
-    state=st.just("raised"),
-    first_out_at=INSTANTS,
-    raised_at=INSTANTS,
-    cleared_at=st.none(),
-    score=FINITE,
-    peak_score=FINITE,
-    threshold=FINITE,
-    causes=st.just(()) | PARTS.map(lambda parts: tuple(parts.items())),
-)
-CLEARED = st.builds(
-    lambda alert, cleared_at: replace(alert, state="cleared", cleared_at=cleared_at), ALERTS, INSTANTS
-)
+from gatewayd.domain.verdict import Prediction
+from gatewayd.pipeline.encode import Device, Encoder, Origin
+from tests.support.verdicts import CLEARED, DEVICES, INSTANTS, P3, PREDICTIONS, RAISED, STUCK, TEXT, alerts
 
 
 def encoder(topic="plant/{gateway}/{stream}/{device}", **changes):
@@ -60,55 +17,12 @@ def encoder(topic="plant/{gateway}/{stream}/{device}", **changes):
     return Encoder(Origin(**{**origin, **changes}), broker="b", topic=TopicTemplate.parse(topic), qos=1)
 
 
-@given(prediction=PREDICTIONS, device=DEVICES)
-def test_every_prediction_obeys_its_schema(prediction, device):
-    document = json.loads(encoder().prediction(prediction, device).payload)
-    validator("prediction").validate(document)
-    assert document["device"] == device.name
-    assert document["score"] == pytest.approx(prediction.score, rel=1e-6)
-
-
-@given(alert=ALERTS | CLEARED, device=DEVICES)
-def test_every_alert_obeys_its_schema(alert, device):
-    validator("alert").validate(json.loads(encoder().alert(alert, device).payload))
-
-
-@given(first=st.tuples(DEVICES, INSTANTS), second=st.tuples(DEVICES, INSTANTS))
-def test_ids_are_the_same_exactly_for_the_same_window(first, second):
-    ids = [encoder().identify("prediction", *one) for one in (first, second)]
-    assert (ids[0] == ids[1]) == (first == second)
-
-
-@pytest.mark.parametrize("change", ["gateway", "stream", "model", "version"])
-def test_ids_differ_between_streams_and_models(change):
-    device = Device(name="d", levels={"device": "d"})
-    assert encoder().identify("prediction", device, 1) != encoder(**{change: "x"}).identify(
-        "prediction", device, 1
-    )
-    assert encoder().identify("prediction", device, 1) != encoder().identify("alert", device, 1)
-
-
-@given(seconds=st.integers(0, 2**63 // 10**9 - 1), nanoseconds=st.integers(0, 999_999_999))
-def test_instants_are_those_of_the_calendar(seconds, nanoseconds):
-    whole = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
-    text = instant(seconds * 10**9 + nanoseconds)
-    head, _, fraction = text.removesuffix("Z").partition(".")
-    assert head == (whole if len(whole) == 19 else whole.zfill(19))
-    assert len(fraction) in (0, 3, 6, 9)
-    assert int((fraction + "000000000")[:9]) == nanoseconds
-
-
-def test_february_ends_when_it_should():
-    """Every year that a time stamp can name; 2100 and 2200 have no leap day."""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    for year in range(1970, 2262):
-        for month, day in ((1, 1), (2, 28), (3, 1), (12, 31)):
-            for moment in (
-                last := datetime(year, month, day, 23, 59, 59, tzinfo=UTC),
-                last + timedelta(seconds=1),
-            ):
-                seconds = (moment - epoch) // timedelta(seconds=1)
-                assert instant(seconds * 10**9) == f"{moment:%Y-%m-%dT%H:%M:%S}Z"
+@given(device=DEVICES, at=INSTANTS)
+def test_ids_are_those_of_the_origin(device, at):
+    origin = Origin(gateway="gw", stream="pump", model="m", version="1", runtime="r 1")
+    assert encoder().identify("alert", device, at) == origin.identify("alert", device, at)
+    about = {"condition": "stuck", "channel": "t"}
+    assert encoder().identify("alert", device, at, **about) == origin.identify("alert", device, at, **about)
 
 
 @given(prediction=PREDICTIONS, other=PREDICTIONS, device=DEVICES)
@@ -139,18 +53,6 @@ def test_case_24_any_two_names_have_two_topics_that_a_broker_takes(names, line):
         assert len(topic.encode()) <= 65_535
 
 
-RAISED = Alert(
-    id="0" * 32,
-    device=0,
-    state="raised",
-    first_out_at=0,
-    raised_at=1,
-    cleared_at=None,
-    score=1.0,
-    peak_score=1.0,
-    threshold=1.0,
-    causes=(),
-)
 NAMES = [
     "LightSensor#1",
     "LightSensor_1",
@@ -199,6 +101,27 @@ def test_the_kind_stands_where_the_template_wants_it():
     assert encoder("a/{device}").alert(RAISED, device).topic == "a/d/alert"
 
 
-@given(FINITE)
-def test_seven_digits_are_kept(value):
-    assert significant(value) == pytest.approx(value, rel=1e-6, abs=0)
+def test_an_alerts_state_has_a_topic_for_each_thing_it_can_be_about():
+    device = Device(name="d", levels={"device": "d"})
+    assert encoder("a/{device}").alert_state(RAISED, device).topic == "a/d/alert/state/anomaly"
+    assert encoder("a/{device}").alert_state(STUCK, device).topic == "a/d/alert/state/stuck/temperature"
+    assert encoder("a/{kind}/{device}").alert_state(RAISED, device).topic == "a/alert_state/d/anomaly"
+    strange = replace(STUCK, channel="a/b#")
+    assert encoder("a/{device}").alert_state(strange, device).topic == "a/d/alert/state/stuck/a%2Fb%23"
+
+
+@given(alert=alerts(), device=DEVICES)
+def test_what_stands_is_retained_and_what_is_over_is_taken_away(alert, device):
+    state, change = encoder().alert_state(alert, device), encoder().alert(alert, device)
+    assert (state.retain, change.retain) == (True, False)
+    assert state.payload == (b"" if alert.status == "normal" else change.payload)
+    assert (state.kind, state.qos, state.broker) == ("alert_state", change.qos, change.broker)
+
+
+def test_a_late_subscriber_sees_only_what_stands():
+    retained = {}
+    for alert in (RAISED, STUCK, CLEARED):
+        state = encoder().alert_state(alert, P3)
+        retained[state.topic] = state.payload
+    standing = [json.loads(payload) for payload in retained.values() if payload]
+    assert [document["id"] for document in standing] == [STUCK.id]
