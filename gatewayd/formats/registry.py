@@ -104,7 +104,8 @@ def _converted(name: str, text: str, annotation: object) -> object:
         raise ValueError(f"expected {', '.join(get_args(annotation))}, not {text!r}", name)
     members = [get_origin(member) for member in (annotation, *get_args(annotation))]
     if Sequence in members or Collection in members:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        # an empty one counts: it's a column of a CSV that isn't read
+        return tuple(part.strip() for part in text.split(",")) if text.strip() else ()
     return text
 
 

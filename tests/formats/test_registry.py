@@ -39,3 +39,36 @@ def test_a_missing_extra_is_named(monkeypatch):
 def test_a_module_of_ours_that_is_missing_is_a_bug_and_not_the_operators():
     with pytest.raises(ModuleNotFoundError):
         Factory(name="some", module="no_such_module", kind="Some", extra="formats")()
+
+
+def test_options_as_text_become_what_the_format_takes():
+    made = FORMATS["csv"].from_text({"columns": "a, ,b", "delimiter": ";", "text": ""}, time="a")
+    found = made.decode("t", b"1741944413;x;2.5", arrived_at=0)  # the column without name isn't read
+    assert [(one.channel, one.value, one.taken_at) for one in found.samples] == [
+        ("b", 2.5, 1_741_944_413 * 10**9)
+    ]
+    assert FORMATS["esphome"].from_text({"only": "sensor,switch"})
+    for text in ("yes", "on", "true", "No", "off", "false"):
+        assert FORMATS["sparkplug_b"].from_text({"with_group": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "given", "message"),
+    [
+        ("sparkplug_b", {"with_group": "maybe"}, {}, "expected true or false, not 'maybe'"),
+        ("zigbee2mqtt", {"output": "xml"}, {}, "expected json, attribute, attribute_and_json, not 'xml'"),
+        ("zigbee2mqtt", {"bas": "x"}, {}, "format zigbee2mqtt has no option 'bas'; did you mean 'base'?"),
+        ("homie", {"xyz": "x"}, {}, "format homie has no option 'xyz'; it has base"),
+        ("edgex", {"xyz": "x"}, {}, "format edgex has no option 'xyz'; it has none"),
+        (
+            "flat_json",
+            {"time": "x"},
+            {"time": "y"},
+            "format flat_json has no option 'time'; did you mean 'time_unit'?",
+        ),
+    ],
+)
+def test_an_option_as_text_that_cannot_be_is_refused_by_name(name, options, given, message):
+    with pytest.raises(ValueError) as caught:
+        FORMATS[name].from_text(options, **given)
+    assert caught.value.args == (message, next(iter(options)))
