@@ -9,32 +9,17 @@ exponentially, with the weight of a new value never below one in ``readings``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from gatewayd.domain.arrays import Bool, Float32, Float64, Int64
 from gatewayd.domain.state import State
 from gatewayd.domain.window import WindowBatch
+from gatewayd.pipeline.estimate import Estimates, forget, moments, near_median
 from gatewayd.pipeline.groups import by_device, grown
-from gatewayd.pipeline.normalise import least_std, limited, moments, near_median
+from gatewayd.pipeline.normalise import least_std, limited
 
 _HUGE = 1e140  # greater values are none: their squares overflow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Estimate:
-    """What is usual for a device.
-
-    Attributes:
-        count: Shape ``(channels,)``, values that it rests on, at most the baseline's ``readings``; 0 while it warms up.
-        mean: Shape ``(channels,)``, in each channel's unit.
-        std: Shape ``(channels,)``, population standard deviation without the floor, in each channel's unit.
-    """
-
-    count: Int64
-    mean: Float64
-    std: Float64
 
 
 class Baseline:
@@ -86,12 +71,11 @@ class Baseline:
             Shape ``(k, length, channels)``, dimensionless, finite; an absent value counts as usual. And shape ``(k,)``,
             whether the device's estimate is there; where it is not, z-scores are 0 and mean nothing.
         """
-        self._grow(int(windows.device.max(initial=-1)) + 1)
-        mean, count = self._mean[windows.device], self._count[windows.device]
-        is_ready: Bool = (count > 0).all(axis=1)
-        std = np.maximum(np.sqrt(self._variance[windows.device]), least_std(self._floor, centre=mean))
+        usual = self.estimates(windows.device)
+        is_ready: Bool = (usual.count > 0).all(axis=1)
+        std = np.maximum(np.sqrt(usual.variance), least_std(self._floor, centre=usual.mean))
         with np.errstate(over="ignore"):  # what overflows is limited below
-            distances = (windows.values - mean[:, None]) / std[:, None]
+            distances = (windows.values - usual.mean[:, None]) / std[:, None]
         distances[~is_ready] = 0.0
         distances[np.isnan(distances)] = 0.0
         return limited(distances), is_ready
@@ -152,17 +136,15 @@ class Baseline:
 
     def is_low_variance(self, device: int) -> Bool:
         """Tell for each channel, shape ``(channels,)``, whether it varies so little that the floor is in force."""
-        estimate = self.estimate(device)
-        return (estimate.count > 0) & (estimate.std < least_std(self._floor, centre=estimate.mean))
+        usual = self.estimates(np.array([device]))
+        is_low: Bool = np.sqrt(usual.variance) < least_std(self._floor, centre=usual.mean)
+        is_low &= usual.count > 0
+        return is_low.reshape(-1)
 
-    def estimate(self, device: int) -> Estimate:
-        """Return what is usual for a device."""
-        self._grow(device + 1)
-        return Estimate(
-            count=self._count[device].copy(),
-            mean=self._mean[device].copy(),
-            std=np.sqrt(self._variance[device]),
-        )
+    def estimates(self, device: Int64) -> Estimates:
+        """Return what is usual for each of some devices; the floor is not in it."""
+        self._grow(int(device.max(initial=-1)) + 1)
+        return Estimates(count=self._count[device], mean=self._mean[device], variance=self._variance[device])
 
     def state(self) -> State:
         """Copy out the estimates, the values of those that warm up, and the counters."""
@@ -214,16 +196,12 @@ class Baseline:
         for row, channel in np.argwhere(self._count[device] == 0).tolist():
             taken = self._warm(int(device[row]), channel, values[row, :, channel], is_known[row, :, channel])
             is_known[row, :taken, channel] = False
-        count, mean, variance = self._count[device], self._mean[device], self._variance[device]
-        values = np.where(is_known, values, 0.0)
-        for sample in range(int(first.min()), int(end.max())):
-            is_new = is_known[:, sample]
-            count = np.minimum(count + is_new, self._readings)
-            weight = np.where(is_new, 1.0 / np.maximum(count, 1), 0.0)
-            distance = np.where(is_new, values[:, sample] - mean, 0.0)
-            mean = mean + weight * distance
-            variance = (1.0 - weight) * (variance + weight * distance * distance)
-        self._count[device], self._mean[device], self._variance[device] = count, mean, variance
+        after = forget(self.estimates(device), values, is_known, readings=self._readings)
+        self._count[device], self._mean[device], self._variance[device] = (
+            after.count,
+            after.mean,
+            after.variance,
+        )
 
     def _warm(self, device: int, channel: int, values: Float64, is_known: Bool) -> int:
         """Gather values until there are enough to begin an estimate; return how many samples were looked at."""

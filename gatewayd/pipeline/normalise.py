@@ -3,10 +3,6 @@
 Here is what needs no memory; ``baseline`` keeps a running estimate of each device.
 """
 
-import math
-import statistics
-from collections.abc import Sequence
-
 import numpy as np
 
 from gatewayd.domain.arrays import Float32, Float64
@@ -15,16 +11,12 @@ from gatewayd.domain.arrays import Float32, Float64
 LIMIT = np.float32(1e15)
 
 # The median absolute deviation of normally distributed values, times this, is their standard deviation: 1 / Φ⁻¹(3/4).
-_SIGMAS_PER_MAD = 1.482602218505602
-
-# The same for the upper quartile of the absolute deviations: 1 / Φ⁻¹(7/8).
-_SIGMAS_PER_QUARTILE = 0.869301
-# Further from the median than this many standard deviations are two in a billion normally distributed values.
-_FARTHEST = 6.0
+SIGMAS_PER_MAD = 1.482602218505602
 
 # What remains of a constant is the rounding of its mean, some 1e-16 of its size, and is no spread.
 _ROUNDING = 1e-9
 _LEAST = 1e-9  # in the channel's unit, where no floor is given: a constant 0 has no size either
+_TINY = np.finfo(np.float64).tiny  # a product that falls below is no divisor any more
 
 # Squares of greater values overflow. Windows that hold one are shrunk by a power of two, which rounds nothing.
 _HUGE = 1e140
@@ -95,7 +87,7 @@ def robust_z_scores(windows: Float64, floor: Float64) -> Float32:
     values, scale = _in_reach(windows)
     median = _medians(values)
     distances = values - median[:, None]
-    spread = _SIGMAS_PER_MAD * _medians(np.abs(distances))
+    spread = SIGMAS_PER_MAD * _medians(np.abs(distances))
     return _divided(distances, spread, least_std(floor, scale=scale, centre=median))
 
 
@@ -103,42 +95,13 @@ def least_std(floor: Float64, *, centre: Float64, scale: Float64 | float = 1.0) 
     """Return the standard deviations below which none is believed.
 
     Args:
-        floor: Shape ``(channels,)``, what was configured, in the channel's unit; 0 for 1e-9.
+        floor: Shape ``(channels,)``, what was configured, in the channel's unit; not negative, 0 for 1e-9.
         centre: Shape ``(..., channels)``, mean or median. A billionth of it is always kept, so that the rounding of a
             constant is no distance.
         scale: What ``centre`` was multiplied by.
     """
     least: Float64 = np.maximum(np.where(floor > 0, floor, _LEAST) * scale, _ROUNDING * np.abs(centre))
-    return least
-
-
-def near_median(values: Sequence[float], *, floor: float) -> list[float]:
-    """Return the values that lie within 6 scaled MADs of the median; at least half of them do.
-
-    Args:
-        values: In the channel's unit; finite, at least one.
-        floor: Least spread, in the channel's unit; see ``least_std``.
-
-    Reference:
-        Hampel, The Influence Curve and its Role in Robust Estimation, JASA 69 (1974). docs/numerics.md, "What is
-        usual for the device".
-    """
-    median = statistics.median(values)
-    distances = sorted(abs(value - median) for value in values)
-    spread = _SIGMAS_PER_MAD * statistics.median(distances)
-    if not spread:
-        # Most values are equal. Of a coarse sensor's, which knows but a few, more than a quarter usually are not.
-        spread = _SIGMAS_PER_QUARTILE * distances[3 * (len(distances) - 1) // 4]
-    least = float(least_std(np.array(floor), centre=np.array(median)))
-    return [value for value in values if abs(value - median) <= _FARTHEST * max(spread, least)]
-
-
-def moments(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and population variance of finite values, at least one; a common offset cancels nothing."""
-    first = values[0]
-    shift = math.fsum(value - first for value in values) / len(values)
-    variance = math.fsum((value - first - shift) ** 2 for value in values) / len(values)
-    return first + shift, variance
+    return np.maximum(least, _TINY)
 
 
 def limited(distances: Float64) -> Float32:
