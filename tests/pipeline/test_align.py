@@ -1,7 +1,9 @@
 """Alignment: held to a plain reference that knows all values of a device and asks at each instant of the grid."""
 
 import math
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,27 +156,27 @@ def test_no_cut_no_other_device_and_no_resumption_changes_a_bit(rows, methods, g
         assert alone.get(device) == whole[0].get(device)
 
 
-def at_seconds(rows):
-    return as_batch([(0, START + round(second * SECOND), *values) for second, *values in rows])
+def documented(pattern):
+    """The table rows of docs/time.md that begin so, as cells."""
+    page = Path(__file__).parents[2] / "docs" / "time.md"
+    lines = re.findall(rf"^\| ({pattern}.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
 
 
-def test_a_sensor_whose_channels_come_apart():
-    """The example of docs/time.md: temperature each second, held; humidity each 3 s, drawn as a line."""
-    aligner = make(["last", "linear"], SECOND, 5 * SECOND)
+@pytest.mark.parametrize(("method", "column", "count"), [("last", 1, 3), ("linear", 2, 2)])
+def test_the_example_of_the_documentation_holds(method, column, count):
     rows = [
-        (0.1, 20.0, NAN),
-        (0.2, NAN, 50.0),
-        (1.1, 21.0, NAN),
-        (2.1, 22.0, NAN),
-        (3.1, 23.0, NAN),
-        (3.2, NAN, 53.0),
+        (0, START + round(float(time[6:]) * SECOND), *(float(cell or NAN) for cell in cells))
+        for time, *cells in documented(r"10:00:0\d\.\d")
     ]
-    assert len(aligner.add(at_seconds(rows[:-1]))) == 0
-    batch = aligner.add(at_seconds(rows[-1:]))
-    assert ((batch.taken_at - START) // SECOND).tolist() == [1, 2, 3]
-    assert batch.values[:, 0].tolist() == [20.0, 21.0, 22.0]
-    assert batch.values[:, 1].tolist() == pytest.approx([50.8, 51.8, 52.8], rel=1e-15)
-    assert (aligner.used, aligner.made, aligner.unfilled) == (6, 3, 0)
+    aligner = make([method] * 2, SECOND, 10 * SECOND)
+    made = listed(aligner.add(as_batch(rows)))
+    expected = [(int(cells[0][6:]), cells[column].split(", ")) for cells in documented(r"10:00:0\d \|")]
+    assert len(made) == count
+    for (_, instant, values), (second, numbers) in zip(made, expected, strict=False):
+        assert instant == START + second * SECOND
+        assert [f"{value:.4g}" for value in values] == [f"{float(number):.4g}" for number in numbers]
+    assert (aligner.used, aligner.made, aligner.unfilled) == (6, count, 0)
 
 
 def test_mean_takes_the_values_since_the_instant_before_and_else_the_last():
