@@ -98,7 +98,7 @@ def test_another_rule_goes_on_with_standing_alerts():
 @pytest.mark.parametrize(("threshold", "calm_below"), [(2.0, 1.6), (-2.0, -2.4), (0.0, 0.0)])
 def test_hysteresis_lies_below_any_threshold(threshold, calm_below):
     rule = Rule.of(threshold=threshold, raise_=(1, 1), clear=(1, 1), clear_below=0.8)
-    assert math.isclose(rule.calm_below, calm_below)
+    assert math.isclose(rule.calm_below(threshold), calm_below)
 
 
 def test_another_measure_keeps_standing_alerts_but_not_what_counted_towards_one():

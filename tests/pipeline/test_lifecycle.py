@@ -1,0 +1,123 @@
+"""One alert's life, where the stream's tests don't reach: severities, lower limits, other rules after a reload."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.pipeline.lifecycle import Alarm, AlarmRule, Seen
+
+THREE = (("low", 1.0), ("medium", 1.5), ("high", 3.0))
+FINITE = st.floats(-1e6, 1e6)
+
+
+def make(rule, condition="anomaly"):
+    return Alarm((0, condition, None), rule, lambda *parts: "/".join(map(str, parts)), Counter())
+
+
+def seen(at, value, limit=10.0):
+    return Seen(at, at, value, value, limit)
+
+
+@pytest.mark.parametrize(
+    ("limit", "is_low", "bounds"),
+    [
+        (10.0, False, [10.0, 15.0, 30.0]),
+        (-10.0, False, [-10.0, -5.0, 10.0]),
+        (-10.0, True, [-10.0, -15.0, -30.0]),
+        (10.0, True, [10.0, 5.0, -10.0]),
+    ],
+)
+def test_a_factor_takes_as_much_magnitude_of_any_limit(limit, is_low, bounds):
+    rule = AlarmRule(severities=THREE)
+    step = -1e-9 if is_low else 1e-9
+    for level, bound in enumerate(bounds):
+        assert rule.level(bound, limit, is_low=is_low) == level
+        assert rule.level(bound - step, limit, is_low=is_low) == max(level - 1, 0)
+
+
+@given(limit=FINITE, values=st.tuples(FINITE, FINITE), is_low=st.booleans())
+def test_what_lies_farther_out_is_at_least_as_severe(limit, values, is_low):
+    near, far = sorted(values, reverse=is_low)
+    rule = AlarmRule(severities=THREE)
+    assert rule.level(near, limit, is_low=is_low) <= rule.level(far, limit, is_low=is_low)
+
+
+@pytest.mark.parametrize("severities", [(), (("a", 1.0), ("b", 1.0)), (("a", 2.0), ("b", 1.0))])
+def test_severities_must_ascend(severities):
+    with pytest.raises(ValueError, match="ascending"):
+        AlarmRule(severities=severities)
+
+
+@given(values=st.lists(st.floats(10, 100), min_size=1, max_size=20))
+def test_severity_and_peak_only_rise(values):
+    rule = AlarmRule(severities=THREE)
+    alarm = make(rule)
+    changes = list(alarm.begin(seen(0, values[0])))
+    for at, value in enumerate(values[1:], start=1):
+        changes += alarm.observe(seen(at, value))
+    levels = [dict(THREE)[alert.severity] for alert in changes]
+    assert levels == sorted(set(levels))
+    assert levels[-1] == THREE[rule.level(max(values), 10.0, is_low=False)][1]
+    assert [alert.state for alert in changes] == ["raised"] + ["escalated"] * (len(changes) - 1)
+    [cleared] = alarm.end(seen(99, 0.0))
+    assert cleared.peak_score == max(values)
+    assert cleared.severity == changes[-1].severity
+
+
+def test_below_a_lower_limit_the_peak_is_the_least():
+    alarm = make(AlarmRule(), "input_drift")
+    [raised] = alarm.begin(seen(1, -3.5, -3.0))
+    alarm.observe(seen(2, -5.0, -3.0))
+    alarm.observe(seen(3, -4.0, -3.0))
+    [cleared] = alarm.end(seen(4, 0.0, -3.0))
+    assert (raised.peak_score, cleared.peak_score) == (-3.5, -5.0)
+
+
+def test_a_reading_out_of_range_has_the_least_severity():
+    """A minimum of 0 would make each negative reading the most severe."""
+    alarm = make(AlarmRule(severities=THREE), "out_of_range")
+    [raised] = alarm.begin(seen(1, -0.1, 0.0))
+    assert raised.severity == "low"
+
+
+def test_another_rule_goes_on_with_a_severity_that_it_does_not_know():
+    old, new = make(AlarmRule(severities=(("dire", 1.0),))), make(AlarmRule(severities=THREE))
+    old.begin(seen(1, 10.0))
+    new.restore(old.state())
+    assert new.observe(seen(2, 10.0)) == ()
+    [escalated] = new.observe(seen(3, 15.0))
+    assert escalated.severity == "medium"
+
+
+def test_another_rule_goes_on_with_the_severity_reached():
+    old, new = make(AlarmRule(severities=THREE)), make(AlarmRule(severities=THREE))
+    old.begin(seen(1, 15.0))
+    new.restore(old.state())
+    assert new.observe(seen(2, 29.0)) == ()
+    [escalated] = new.observe(seen(3, 30.0))
+    assert escalated.severity == "high"
+
+
+def test_what_waits_for_somebody_waits_under_another_rule_too():
+    latched, returned = make(AlarmRule(is_latching=True)), make(AlarmRule(needs_acknowledge=True))
+    for alarm in (latched, returned):
+        alarm.begin(seen(1, 10.0))
+        alarm.end(seen(2, 0.0))
+    plain = make(AlarmRule())
+    plain.restore(latched.state())
+    assert [alert.status for alert in plain.reset(3)] == ["normal"]
+    plain = make(AlarmRule())
+    plain.restore(returned.state())
+    assert [alert.status for alert in plain.acknowledge(3, None)] == ["normal"]
+    assert plain.is_idle
+
+
+def test_a_raise_while_waiting_for_somebody_keeps_id_first_out_and_peak():
+    alarm = make(AlarmRule(needs_acknowledge=True, severities=THREE))
+    [first] = alarm.begin(seen(1, 40.0))
+    alarm.end(seen(2, 0.0))
+    [again] = alarm.begin(seen(3, 12.0))
+    assert (again.id, again.first_out_at, again.raised_at) == (first.id, 1, 3)
+    assert (again.cleared_at, again.peak_score, again.severity) == (None, 40.0, "high")
