@@ -11,9 +11,10 @@ from pathlib import Path
 import structlog
 
 from gatewayd import __version__
-from gatewayd.config.settings import BrokerSettings, Settings
+from gatewayd.config.settings import BrokerSettings, Settings, StreamSettings
 from gatewayd.deliver import Deliverer
 from gatewayd.domain.figures import LineFigures
+from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.topic import TopicFilter
 from gatewayd.errors import ConfigError, ModelError, StartupError
 from gatewayd.line import Line
@@ -22,7 +23,9 @@ from gatewayd.model.fit import fit_problems
 from gatewayd.model.interpreter import open_model
 from gatewayd.model.watch import BundleWatch
 from gatewayd.mqtt.session import Session
+from gatewayd.pipeline.deviation import Deviation
 from gatewayd.pipeline.flow import Flow
+from gatewayd.pipeline.infer import Model
 from gatewayd.pipeline.stream import StreamPlan
 from gatewayd.runtime import logs, signals
 from gatewayd.runtime.report import FigureReport
@@ -146,6 +149,7 @@ class _Gateway:
     def _renew_model(self, stream: str) -> None:
         """Put a stream's bundle as it is now in force; the old one stays where that can't be done."""
         settings = self._prepared.settings.streams[stream]
+        assert settings.model is not None  # only folders are watched
         try:
             bundle = load_bundle(self._prepared.loaded.resolve(settings.model))
             faults = fit_problems(settings, bundle.spec)
@@ -192,24 +196,28 @@ class _Gateway:
             version=__version__,
             file=str(prepared.loaded.path),
             gateway=prepared.settings.gateway.id,
-            models={name: f"{b.spec.name} {b.spec.version}" for name, b in prepared.bundles.items()},
+            models={name: _titled(prepared.spec(name)) for name in prepared.settings.streams},
         )
+
+
+def _titled(spec: ModelSpec) -> str:
+    return f"{spec.name} {spec.version}"
 
 
 def _flow(prepared: Prepared) -> Flow:
     plans: list[StreamPlan] = []
     problems = []
     for name, settings in prepared.settings.streams.items():
-        bundle: Bundle = prepared.bundles[name]
+        spec = prepared.spec(name)
         try:
-            model = open_model(bundle, runtime=settings.runtime)
+            model = _model(prepared.bundles.get(name), spec, settings)
         except ModelError as error:
             problems.append(prepared.loaded.problem(("streams", name, "model"), str(error)))
             continue
         plan = StreamPlan(
             name=name,
             settings=settings,
-            spec=bundle.spec,
+            spec=spec,
             model=model,
             free_format=open_format(settings),
         )
@@ -219,12 +227,20 @@ def _flow(prepared: Prepared) -> Flow:
     return Flow(prepared.settings.gateway.id, plans)
 
 
+def _model(bundle: Bundle | None, spec: ModelSpec, settings: StreamSettings) -> Model:
+    return Deviation(spec) if bundle is None else open_model(bundle, runtime=settings.runtime)
+
+
 def _source_name(settings: Settings) -> str:
     return next(iter(settings.streams.values())).from_
 
 
 def _folders(prepared: Prepared) -> Mapping[str, Path]:
-    return {name: prepared.loaded.resolve(s.model) for name, s in prepared.settings.streams.items()}
+    return {
+        name: prepared.loaded.resolve(stream.model)
+        for name, stream in prepared.settings.streams.items()
+        if stream.model is not None
+    }
 
 
 def _subscriptions(prepared: Prepared) -> list[tuple[str, int]]:

@@ -16,12 +16,14 @@ from typing import NoReturn
 from gatewayd.config.parse import Examined, Loaded, examine
 from gatewayd.config.secret import Secret, read_secret
 from gatewayd.config.settings import Settings, StreamSettings, TlsSettings
+from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.topic import TopicFilter, TopicTemplate
 from gatewayd.errors import ConfigError, ModelError, Problem, StartupError
 from gatewayd.formats.registry import FORMATS
 from gatewayd.formats.sample import SampleFormat
 from gatewayd.model.bundle import Bundle, load_bundle
 from gatewayd.model.fit import fit_problems
+from gatewayd.pipeline.deviation import deviation_spec
 
 _TIME_OPTIONS = frozenset({"time", "time_unit"})
 
@@ -32,7 +34,7 @@ class Prepared:
 
     Attributes:
         loaded: The file.
-        bundles: By stream name; each fits its stream.
+        bundles: By stream name, of the streams that have a model; each fits its stream.
         secrets: Passwords by broker name; brokers without one are left out.
         warnings: What a person should look at, though it runs; one line each.
     """
@@ -46,6 +48,11 @@ class Prepared:
     def settings(self) -> Settings:
         """The options."""
         return self.loaded.settings
+
+    def spec(self, stream: str) -> ModelSpec:
+        """Return the numbers of a stream's model, or those that stand in where it has none."""
+        bundle = self.bundles.get(stream)
+        return bundle.spec if bundle is not None else deviation_spec(self.settings.streams[stream])
 
 
 def prepare(path: Path) -> Prepared:
@@ -204,15 +211,24 @@ def _load_bundles(examined: Examined, loaded: Loaded, problems: list[Problem]) -
         at = ("streams", name)
         if examined.is_wrong((*at, "model")):
             continue
+        if stream.model is None:
+            problems += _fit(examined, loaded, at, stream, deviation_spec(stream))
+            continue
         try:
             bundle = load_bundle(loaded.resolve(stream.model))
         except ModelError as error:
             problems += [loaded.problem((*at, "model"), line) for line in str(error).splitlines()]
             continue
         bundles[name] = bundle
-        problems += [
-            loaded.problem(at + loc, message)
-            for loc, message in fit_problems(stream, bundle.spec)
-            if not examined.is_wrong(at + loc)
-        ]
+        problems += _fit(examined, loaded, at, stream, bundle.spec)
     return bundles
+
+
+def _fit(
+    examined: Examined, loaded: Loaded, at: tuple[str, ...], stream: StreamSettings, spec: ModelSpec
+) -> list[Problem]:
+    return [
+        loaded.problem(at + loc, message)
+        for loc, message in fit_problems(stream, spec)
+        if not examined.is_wrong(at + loc)
+    ]

@@ -34,7 +34,7 @@ def command(path: Path) -> None:
 def _summary(prepared: Prepared) -> list[str]:
     lines = [f"broker {name}: {_address(broker)}" for name, broker in prepared.settings.brokers.items()]
     for name, stream in prepared.settings.streams.items():
-        spec = prepared.bundles[name].spec
+        spec = prepared.spec(name)
         hop = stream.window.hop if stream.window.hop is not None else spec.hop
         lines.append(
             f"stream {name}: {stream.from_} {stream.topic} -> {stream.publish.to}; "

@@ -185,6 +185,42 @@ class TimeSettings(_Section):
     )
 
 
+Action = Literal["drop", "clip", "mark"]
+
+
+class SpikeSettings(_Section):
+    """Values far from those around them (Hampel)."""
+
+    window: int = Field(default=7, ge=3, le=1001, description="Good values that a value is compared with.")
+    deviations: float = Field(
+        default=6.0, gt=0, description="Scaled median deviations from their median that make a spike."
+    )
+    action: Action = Field(default="drop", description="What becomes of a spike.")
+
+
+class StuckSettings(_Section):
+    """A value that no longer changes."""
+
+    readings: int = Field(ge=2, le=1_000_000, description="Equal readings in a row that make it stuck.")
+    action: Literal["drop", "mark"] = Field(default="mark", description="What becomes of stuck readings.")
+
+
+class RateSettings(_Section):
+    """A value that changes faster than it can."""
+
+    per_s: float = Field(gt=0, description="Greatest change per second, in the channel's unit.")
+    action: Action = Field(default="drop", description="What becomes of a reading that changed faster.")
+
+
+class DenoiseSettings(_Section):
+    """Smoothing, from past values alone; one of the two."""
+
+    median: int | None = Field(default=None, ge=2, le=1001, description="Median of so many latest values.")
+    ema: float | None = Field(
+        default=None, gt=0, le=1, description="Weight of the newest value in a moving average."
+    )
+
+
 class ChannelSettings(_Section):
     """One sensor quantity."""
 
@@ -196,10 +232,68 @@ class ChannelSettings(_Section):
     unit: str = Field(default="", description="Unit of the readings; the one that the model was trained on.")
     min: float | None = Field(default=None, description="Least value that is physically possible.")
     max: float | None = Field(default=None, description="Greatest value that is physically possible.")
+    resolution: float | None = Field(
+        default=None,
+        gt=0,
+        description="Smallest difference that means something, in the unit: no standard deviation is taken for less.",
+    )
+    out_of_range: Action = Field(default="drop", description="What becomes of a reading outside min and max.")
+    sentinels: tuple[float, ...] = Field(
+        default=(), description="Values that the sensor sends instead of a reading, e.g. 85 or -127."
+    )
+    sentinel_jump: float = Field(
+        default=0.0, ge=0, description="A sentinel only counts as one if reached by at least this jump."
+    )
+    spike: SpikeSettings | None = Field(default=None, description="Drop values far from those before; off.")
+    stuck: StuckSettings | None = Field(default=None, description="Notice a value that stays equal; off.")
+    rate: RateSettings | None = Field(default=None, description="Limit the rate of change; off.")
+    denoise: DenoiseSettings | None = Field(default=None, description="Smooth the values; off.")
+
+
+class AlignSettings(_Section):
+    """Channels that come in separate messages, laid on one time grid."""
+
+    every_s: float = Field(gt=0, description="Seconds between two rows of the grid.")
+    method: Literal["last", "mean", "linear"] = Field(
+        default="last", description="Latest value, mean since the row before, or between neighbours."
+    )
+    max_gap_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="A value older than this fills no row (linear: neighbours this far apart).",
+    )
+
+
+class BaselineSettings(_Section):
+    """The running mean and standard deviation of models that are normalised by it, and of streams without model."""
+
+    readings: int = Field(default=1000, ge=2, le=10_000_000, description="Readings that it remembers.")
+    warm_up: int = Field(
+        default=100, ge=2, le=100_000, description="Readings before the first score of a device."
+    )
+    length: int = Field(
+        default=1, ge=1, le=4096, description="Readings in a window, for a stream without a model."
+    )
+    relearn_s: float | None = Field(
+        default=3600.0,
+        gt=0,
+        description="Seconds of unbroken anomaly after which the new level is learnt as normal; `~` for never.",
+    )
 
 
 class WindowSettings(_Section):
     """How readings become windows. The length is the model's."""
+
+    duration_s: float | None = Field(
+        default=None, gt=0, description="Windows of so much time instead of so many readings."
+    )
+    hop_s: float | None = Field(
+        default=None, gt=0, description="Seconds between the starts of two such windows; duration_s."
+    )
+    partial: Literal["drop", "hold"] = Field(
+        default="drop",
+        description="Such a window with too few readings: not scored, or its last reading held to the length.",
+    )
 
     hop: int | None = Field(
         default=None, ge=1, description="Readings between the starts of two windows; the model's."
@@ -212,6 +306,46 @@ class WindowSettings(_Section):
     max_devices: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Devices of the stream; more are refused."
     )
+
+
+class AdaptiveSettings(_Section):
+    """A threshold that is found from the scores themselves, by peaks over threshold (SPOT, DSPOT)."""
+
+    risk: float = Field(
+        default=1e-4,
+        gt=0,
+        lt=0.02,
+        description="Probability that a normal window's score reaches the threshold.",
+    )
+    calibrate: int = Field(
+        default=1000, ge=100, le=1_000_000, description="Scores of a device before its first."
+    )
+    depth: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Scores in the moving average that is taken off first (DSPOT); 0: none.",
+    )
+
+
+class DriftSettings(_Section):
+    """Inputs or scores that have moved slowly away from what they were."""
+
+    horizon: int = Field(
+        default=5000, ge=10, le=10_000_000, description="Windows that the average looks back."
+    )
+    limit: float = Field(
+        default=1.0, gt=0, description="Standard deviations by which the average must have moved."
+    )
+
+
+class FloodSettings(_Section):
+    """More alerts than a person can read (ISA-18.2)."""
+
+    most: int = Field(
+        default=10, ge=1, le=100_000, description="Alerts within the time that are not yet a flood."
+    )
+    within_s: float = Field(default=600.0, gt=0, le=86_400, description="That time.")
 
 
 class AlertSettings(_Section):
@@ -227,6 +361,33 @@ class AlertSettings(_Section):
     clear_below: float = Field(
         default=0.8, gt=0, le=1, description="A window is calm below this part of the threshold."
     )
+    adaptive: AdaptiveSettings | None = Field(
+        default=None, description="Find the threshold from the scores instead; off."
+    )
+    hold_off_s: float = Field(
+        default=0.0, ge=0, description="Seconds after an alert was cleared in which it isn't raised again."
+    )
+    latch: bool = Field(default=False, description="An alert stays until a person resets it.")
+    acknowledge: Literal["optional", "required"] = Field(
+        default="optional", description="Whether an alert stays until a person acknowledges it."
+    )
+    severities: dict[Name, float] = Field(
+        default={"medium": 1.0},
+        min_length=1,
+        description="Severities by name, each from a multiple of the threshold on; the least is 1.",
+    )
+    silent_after_s: float | None = Field(
+        default=None, gt=0, description="Alert when a device has sent nothing for so long; never."
+    )
+    out_of_range: bool = Field(default=False, description="Alert when a channel leaves its min or max.")
+    drift: DriftSettings | None = Field(default=None, description="Alert on slow drift; off.")
+    flood: FloodSettings | None = Field(default=None, description="Hold back a flood of alerts; off.")
+
+
+class HomeAssistantSettings(_Section):
+    """Every device in Home Assistant, by MQTT discovery."""
+
+    prefix: Name = Field(default="homeassistant", description="Home Assistant's discovery prefix.")
 
 
 class PublishSettings(_Section):
@@ -240,6 +401,21 @@ class PublishSettings(_Section):
     qos: Literal[0, 1] = Field(default=1, description="QoS of predictions and alerts.")
     predictions: Literal["all", "anomalous", "none"] = Field(
         default="all", description="Which predictions are published."
+    )
+    encoding: Literal["json", "cbor", "senml", "sparkplug_b"] = Field(
+        default="json", description="How results are written; see docs/payloads.md."
+    )
+    alert_state: bool = Field(
+        default=False, description="Keep each alert that stands as a retained message, for late subscribers."
+    )
+    expires_s: int | None = Field(
+        default=None,
+        ge=1,
+        le=4_294_967_295,
+        description="Seconds a prediction is worth delivering (MQTT 5); always.",
+    )
+    home_assistant: HomeAssistantSettings | None = Field(
+        default=None, description="Announce devices to Home Assistant; `{}` for its usual prefix."
     )
 
 
@@ -269,14 +445,39 @@ class StreamSettings(_Section):
     max_age_s: float | None = Field(
         default=None, gt=0, description="A reading that was taken longer ago than this is dropped; never."
     )
+    lateness_s: float = Field(
+        default=0.0, ge=0, le=86_400, description="How long to wait for readings that come out of order."
+    )
+    idle_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="A device silent for so long: what waits for later readings goes on; never.",
+    )
+    align: AlignSettings | None = Field(
+        default=None, description="Lay channels of separate messages on a time grid; off."
+    )
     channels: dict[Name, ChannelSettings] = Field(min_length=1, description="Channels by name.")
-    model: str = Field(min_length=1, description="Folder of the model bundle.")
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder of the model bundle; none: the score is the greatest running z-score.",
+    )
     runtime: Literal["auto", "tflite-runtime", "ai-edge-litert"] = Field(
         default="auto", description="TFLite runtime."
     )
+    baseline: BaselineSettings = Field(default=BaselineSettings(), description="Running statistics.")
     window: WindowSettings = Field(default=WindowSettings(), description="Windows.")
     alert: AlertSettings = Field(default=AlertSettings(), description="Decision.")
     publish: PublishSettings = Field(description="Results.")
+
+
+class CommandSettings(_Section):
+    """What people may tell the gateway by MQTT: acknowledge, shelve, reset."""
+
+    from_: Name = Field(alias="from", description="Name of the upstream broker that commands come from.")
+    topic: PublishTopic = Field(
+        default="gatewayd/{gateway}/command", description="Topic that commands are sent to."
+    )
 
 
 class OutboxSettings(_Section):
@@ -306,5 +507,6 @@ class Settings(_Section):
     gateway: GatewaySettings
     brokers: dict[Name, BrokerSettings] = Field(min_length=1, description="Brokers by name.")
     streams: dict[Name, StreamSettings] = Field(min_length=1, description="Streams by name.")
+    commands: CommandSettings | None = Field(default=None, description="Commands by MQTT; off.")
     line: LineSettings = Field(default=LineSettings(), description="Batching.")
     outbox: OutboxSettings = Field(default=OutboxSettings(), description="Store and forward.")

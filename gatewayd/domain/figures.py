@@ -9,7 +9,8 @@ class LineFigures:
     """The line's counters since its start.
 
     They add up: ``messages + copies == sum(refused) + sum(rejected) + accepted`` and
-    ``readings == sum(dropped) + waiting + scored``. ``refused_frames`` stand outside: they never became messages.
+    ``readings + grid_rows == sum(dropped) + merged + waiting + scored``. ``refused_frames`` stand outside: they never
+    became messages.
 
     Attributes:
         messages: Received.
@@ -21,14 +22,20 @@ class LineFigures:
         readings: Decoded from them.
         untimed: Readings that got the time of their arrival for want of a usable one, by reason.
         dropped: Readings cleaned away or given up, by reason.
-        waiting: Readings in open windows, in no complete one yet.
+        clipped: Values that were changed to the nearest that is allowed, by rule.
+        marked: Values let through although a rule speaks against them, by rule.
+        removed: Values taken out of readings that went on without them, by reason.
+        merged: Readings that became part of another row: one of the same instant, or one of the time grid.
+        grid_rows: Rows made on the time grid.
+        waiting: Readings that wait for later ones, and those in open windows, in no complete one yet.
         scored: Readings that were in at least one complete window.
         windows: Complete windows.
         unscored: Windows without a score, by reason.
         predictions: Windows with a score.
         alerts_raised: Alerts raised.
         alerts_cleared: Alerts cleared.
-        alerts_standing: Alerts raised and not cleared.
+        alerts_withheld: Alerts that were never published, by reason.
+        alerts_standing: Alerts that were published and are not normal again.
         devices: Seen so far.
         saturated: Model inputs outside the range of the model's input tensor, by ``stream/channel``.
         unstored: Publications that the outbox could not take, by reason.
@@ -47,6 +54,11 @@ class LineFigures:
     readings: int = 0
     untimed: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    clipped: Mapping[str, int] = field(default_factory=dict)
+    marked: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, int] = field(default_factory=dict)
+    merged: int = 0
+    grid_rows: int = 0
     waiting: int = 0
     scored: int = 0
     windows: int = 0
@@ -54,6 +66,7 @@ class LineFigures:
     predictions: int = 0
     alerts_raised: int = 0
     alerts_cleared: int = 0
+    alerts_withheld: Mapping[str, int] = field(default_factory=dict)
     alerts_standing: int = 0
     devices: int = 0
     saturated: Mapping[str, int] = field(default_factory=dict)

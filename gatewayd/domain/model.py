@@ -5,7 +5,10 @@ from typing import Literal
 
 from gatewayd.domain.arrays import Float64
 
-Task = Literal["reconstruction", "classification", "score"]
+BundleTask = Literal["reconstruction", "classification", "score"]
+Task = Literal["reconstruction", "classification", "score", "deviation"]  # the last one: without a model
+# What z-scores are distances from: the training data, the window itself, its median, or a running mean.
+Normalise = Literal["training", "window", "robust", "running"]
 Activation = Literal["none", "softmax", "sigmoid"]
 DType = Literal["int8", "uint8", "int16", "float32"]
 
@@ -50,6 +53,7 @@ class ModelSpec:
         mean: Shape ``(channels,)``, training mean in each channel's unit.
         std: Shape ``(channels,)``, training standard deviation, positive.
         threshold: Score at and above which a window is anomalous; None where the bundle has none.
+        normalise: What z-scores are taken against; ``mean`` and ``std`` are those of ``training``.
         error: Reconstruction only: mean squared or mean absolute error, of z-scores.
         labels: Classification only: one name per output.
         alert_on: Classification only: the labels whose probabilities add up to the score.
@@ -66,6 +70,7 @@ class ModelSpec:
     mean: Float64
     std: Float64
     threshold: float | None
+    normalise: Normalise = "training"
     error: Literal["mse", "mae"] = "mse"
     labels: tuple[str, ...] = ()
     alert_on: tuple[str, ...] = ()

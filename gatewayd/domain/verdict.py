@@ -47,7 +47,7 @@ class Prediction:
         end: When its last reading was taken, ns since the Unix epoch.
         samples: Readings in the window.
         score: Finite; its meaning is the model's (see ``task``).
-        threshold: Where the score starts to matter.
+        threshold: Where the score starts to matter; None while that is still found out.
         is_anomalous: ``score >= threshold``.
         contributions: Per channel, fractions that add up to 1, rounded to 4 digits; None where the task has none.
         label: The most probable class; None but for classification.
@@ -59,7 +59,7 @@ class Prediction:
     end: int
     samples: int
     score: float
-    threshold: float
+    threshold: float | None
     is_anomalous: bool
     contributions: Mapping[str, float] | None
     label: str | None

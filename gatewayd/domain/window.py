@@ -33,5 +33,16 @@ class WindowBatch:
                 assert len(column) == len(self.device)
                 column.setflags(write=False)
 
+    def only(self, rows: Int64) -> "WindowBatch":
+        """Return some of the windows, by their rows."""
+        return WindowBatch(
+            device=self.device[rows],
+            start=self.start[rows],
+            end=self.end[rows],
+            values=self.values[rows],
+            samples=None if self.samples is None else self.samples[rows],
+            fresh=None if self.fresh is None else self.fresh[rows],
+        )
+
     def __len__(self) -> int:
         return len(self.device)

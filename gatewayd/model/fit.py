@@ -34,6 +34,8 @@ def fit_problems(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str
 
 def _channels(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str]]:
     found: list[tuple[Loc, str]] = []
+    if spec.task == "deviation":
+        return found  # its channels are the stream's own
     wanted = [channel.name for channel in spec.channels]
     missing = [name for name in wanted if name not in stream.channels]
     for name in stream.channels:

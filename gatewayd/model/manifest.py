@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gatewayd.config.settings import Name
-from gatewayd.domain.model import Activation, ChannelSpec, ModelSpec, Task
+from gatewayd.domain.model import Activation, BundleTask, ChannelSpec, ModelSpec, Normalise
 from gatewayd.errors import ModelError
 
 FORMAT = 1
@@ -93,9 +93,10 @@ class Manifest(_Section):
     bundle: Literal[1]
     name: Name
     version: _Text
-    task: Task
+    task: BundleTask
     channels: tuple[_Channel, ...] = Field(strict=False, min_length=1, max_length=10_000)
     window: _Window
+    normalise: Normalise = "training"
     output: _Output = _Output()
     threshold: float | None = None
     files: dict[Annotated[str, AfterValidator(_plain_file)], FileEntry]
@@ -127,6 +128,7 @@ class Manifest(_Section):
             mean=np.array([channel.mean for channel in self.channels]),
             std=np.array([channel.std for channel in self.channels]),
             threshold=self.threshold,
+            normalise=self.normalise,
             error=output.error or "mse",
             labels=output.labels or (),
             alert_on=output.alert_on or (),
@@ -134,7 +136,7 @@ class Manifest(_Section):
         )
 
 
-def _check_output(task: Task, output: _Output) -> None:
+def _check_output(task: BundleTask, output: _Output) -> None:
     known = {
         "reconstruction": {"error"},
         "classification": {"labels", "alert_on", "activation"},
@@ -301,6 +303,8 @@ def render_manifest(
         "window": window,
         "output": output,
     }
+    if spec.normalise != "training":
+        values["normalise"] = spec.normalise
     if spec.threshold is not None:
         values["threshold"] = float(spec.threshold)
     values["files"] = {name: entry.model_dump() for name, entry in files.items()}

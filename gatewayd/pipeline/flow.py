@@ -1,44 +1,21 @@
 """The whole way from messages to publications.
 
 Pure: the same messages in the same order give each device's publications in the same order, byte for byte, however
-they are cut into runs.
+they are cut into runs, and whether or not the flow was stopped in between and another went on with its ``state``.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gatewayd.domain.arrays import Int64
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.reading import Message
-from gatewayd.domain.verdict import Alert, Prediction, Publication
-from gatewayd.domain.window import WindowBatch
-from gatewayd.formats.sample import Request
+from gatewayd.domain.state import State, as_counts, as_int, as_state
 from gatewayd.pipeline.decode import Routed, Router
-from gatewayd.pipeline.infer import Inference, infer
-from gatewayd.pipeline.normalise import z_scores
-from gatewayd.pipeline.score import Scores, score
 from gatewayd.pipeline.stream import Stream, StreamPlan
+from gatewayd.pipeline.verdicts import AlertChange, Outcome
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertChange:
-    """An alert that was raised or cleared, for the log."""
-
-    stream: str
-    device: str
-    alert: Alert
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a run of messages led to, in order of decision. ``requests`` go to where the messages came from."""
-
-    publications: list[Publication]
-    changes: list[AlertChange]
-    requests: list[Request]
+__all__ = ["AlertChange", "Flow", "Outcome", "StreamPlan"]
 
 
 class Flow:
@@ -49,7 +26,8 @@ class Flow:
         plans: The streams, in the order of the configuration.
 
     Attributes:
-        abandoned_alerts: Alerts that the latest ``adopt`` could not carry over, by stream; nothing will clear them.
+        abandoned_alerts: Alerts that the latest ``adopt`` or ``restore`` could not carry over, by stream; nothing will
+            clear them.
     """
 
     def __init__(self, gateway: str, plans: Sequence[StreamPlan]) -> None:
@@ -59,14 +37,8 @@ class Flow:
             [stream.is_timed for stream in self._streams],
             [stream.is_free for stream in self._streams],
         )
-        self._refused: Counter[str] = Counter()
-        self._rejected: Counter[str] = Counter()
-        self._untimed: Counter[str] = Counter()
-        self._unscored: Counter[str] = Counter()
-        self._saturated: Counter[str] = Counter()
-        self._totals: Counter[str] = Counter()
-        self._dropped_before: Counter[str] = Counter()  # by streams that a reload removed
-        self._unread_before: Counter[str] = Counter()
+        # Counters by name, each by reason; those of streams that a reload has removed are added to them.
+        self._counters: dict[str, Counter[str]] = {}
         self._examples: dict[str, str] = {}
         self.abandoned_alerts: dict[str, int] = {}
 
@@ -80,175 +52,159 @@ class Flow:
             steady_at: Shape ``(n,)``, the same by a clock that never jumps, for what is silent too long; None: the
                 same as ``arrived_at``.
         """
-        outcome = Outcome(publications=[], changes=[], requests=[])
+        outcome = Outcome()
         routed, refused = self._router.route(
             messages, arrived_at, arrived_at if steady_at is None else steady_at
         )
-        self._refused.update(refused)
-        for reason in refused:
-            self._examples.setdefault(f"refused/{reason}", self._router.examples[reason])
+        if refused:
+            self._counted("refused").update(refused)
+            for reason in refused:
+                self._examples.setdefault(f"refused/{reason}", self._router.examples[reason])
         handed_on = sum(len(part.payloads) for part in routed if part is not None)
-        self._totals["messages"] += len(messages)
-        self._totals["copies"] += handed_on + sum(refused.values()) - len(messages)
+        totals = self._counted("totals")
+        totals["messages"] += len(messages)
+        totals["copies"] += handed_on + sum(refused.values()) - len(messages)
         for stream, part in zip(self._streams, routed, strict=True):
             if part is not None:
                 self._run_stream(stream, part, outcome)
         return outcome
 
+    def advance(self, now: int, steady_now: int) -> Outcome:
+        """Do what is due because nothing came: silent devices, open windows of idle ones, ends of shelvings.
+
+        Args:
+            now: Gateway clock, ns since the Unix epoch.
+            steady_now: The same by the clock that never jumps.
+        """
+        outcome = Outcome()
+        for stream in self._streams:
+            stream.expire(now, steady_now, outcome)
+        return outcome
+
+    def deadlines(self) -> tuple[int | None, int | None]:
+        """Return when ``advance`` has something to do, by the gateway clock and by the steady one; None: never."""
+        shelved = [stream.verdicts.decider.alarms.deadline() for stream in self._streams]
+        silent = [stream.steps.deadline() for stream in self._streams]
+        return (
+            min((at for at in shelved if at is not None), default=None),
+            min((at for at in silent if at is not None), default=None),
+        )
+
+    def state(self) -> State:
+        """Copy out all that the flow remembers."""
+        return {
+            "streams": {stream.name: stream.state() for stream in self._streams},
+            "counters": {name: dict(counts) for name, counts in self._counters.items()},
+            "examples": dict(self._examples),
+        }
+
+    def restore(self, state: State) -> list[str]:
+        """Go on where another flow stopped, with this one's configuration.
+
+        Returns:
+            Names of the streams whose open windows could not be kept.
+
+        Raises:
+            ValueError: The state isn't one.
+        """
+        return self._go_on(state, lambda stream, its: stream.restore(its))
+
     def adopt(self, old: "Flow") -> list[str]:
-        """Go on where another configuration's flow stopped.
+        """Go on where another configuration's flow stopped, in the same process.
 
         Returns:
             Names of the streams whose open windows could not be kept.
         """
-        for name in (
-            "_refused",
-            "_rejected",
-            "_untimed",
-            "_unscored",
-            "_saturated",
-            "_totals",
-            "_examples",
-            "_dropped_before",
-            "_unread_before",
-        ):
-            setattr(self, name, getattr(old, name))
         before = {stream.name: stream for stream in old._streams}  # noqa: SLF001  # its own kind
-        restarted: list[str] = []
-        self.abandoned_alerts = {}
-        for stream in self._streams:
-            earlier = before.pop(stream.name, None)
-            if earlier is None:
-                continue
-            if not stream.adopt(earlier):
-                restarted.append(stream.name)
-            if earlier.decider.standing > stream.decider.standing:
-                self.abandoned_alerts[stream.name] = earlier.decider.standing - stream.decider.standing
-        for gone in before.values():
-            self._totals["scored"] += gone.windower.scored
-            self._dropped_before.update(gone.dropped)
-            self._unread_before.update(gone.unread)
-            self._examples = {**gone.examples, **self._examples}
-            self._dropped_before["gap"] += gone.windower.abandoned
-            self._dropped_before["reload"] += gone.windower.waiting
-            if gone.decider.standing:
-                self.abandoned_alerts[gone.name] = gone.decider.standing
-        return restarted
+        return self._go_on(old.state(), lambda stream, its: stream.adopt(before[stream.name], its))
 
     def figures(self) -> LineFigures:
         """Return what was done so far; ``is_subscribed``, ``unstored`` and ``refused_frames`` are the shell's."""
-        dropped, unread = Counter(self._dropped_before), Counter(self._unread_before)
+        counted = {name: Counter(counts) for name, counts in self._counters.items()}
         examples = dict(self._examples)
         for stream in self._streams:
-            dropped.update(stream.dropped)
-            unread.update(stream.unread)
-            examples = {**stream.examples, **examples}
-            if stream.windower.abandoned:
-                dropped["gap"] += stream.windower.abandoned
+            for name, counts in stream.counters().items():
+                counted.setdefault(name, Counter()).update(counts)
+            examples = {**stream.told_examples(), **examples}
+
+        def by_reason(name: str) -> dict[str, int]:
+            return {reason: count for reason, count in counted.get(name, Counter()).items() if count}
+
+        totals, alerts = counted.get("totals", Counter()), counted.get("counts", Counter())
         return LineFigures(
-            messages=self._totals["messages"],
-            copies=self._totals["copies"],
-            refused=dict(self._refused),
-            rejected=dict(self._rejected),
-            unread=dict(unread),
-            accepted=self._totals["accepted"],
-            readings=self._totals["readings"],
-            untimed=dict(self._untimed),
-            dropped={reason: count for reason, count in dropped.items() if count},
-            waiting=sum(stream.windower.waiting for stream in self._streams),
-            scored=self._totals["scored"] + sum(stream.windower.scored for stream in self._streams),
-            windows=self._totals["windows"],
-            unscored=dict(self._unscored),
-            predictions=self._totals["predictions"],
-            alerts_raised=self._totals["raised"],
-            alerts_cleared=self._totals["cleared"],
-            alerts_standing=sum(stream.decider.standing for stream in self._streams),
+            messages=totals["messages"],
+            copies=totals["copies"],
+            refused=by_reason("refused"),
+            rejected=by_reason("rejected"),
+            unread=by_reason("unread"),
+            accepted=totals["accepted"],
+            readings=totals["readings"],
+            untimed=by_reason("untimed"),
+            dropped=by_reason("dropped"),
+            clipped=by_reason("clipped"),
+            marked=by_reason("marked"),
+            removed=by_reason("removed"),
+            merged=totals["used"],
+            grid_rows=totals["made"],
+            waiting=sum(stream.steps.waiting for stream in self._streams),
+            scored=totals["scored"],
+            windows=alerts["windows"],
+            unscored=by_reason("unscored"),
+            predictions=alerts["predictions"],
+            alerts_raised=alerts["raised"],
+            alerts_cleared=alerts["cleared"],
+            alerts_withheld=by_reason("withheld"),
+            alerts_standing=sum(stream.verdicts.decider.standing for stream in self._streams),
             devices=sum(len(stream.devices.known) for stream in self._streams),
-            saturated=dict(self._saturated),
+            saturated=by_reason("saturated"),
             examples=examples,
         )
 
     def _run_stream(self, stream: Stream, routed: Routed, outcome: Outcome) -> None:
         readings = stream.decode(routed)
-        for _, reason in readings.rejected:
-            self._rejected[reason] += 1
-        self._untimed.update(dict(readings.untimed))
-        self._totals["accepted"] += len(routed.payloads) - len(readings.rejected)
-        self._totals["readings"] += len(readings.batch)
-        for windows in stream.take(readings):
-            self._score(stream, windows, outcome)
-        outcome.requests.extend(stream.requests)
-        stream.requests.clear()
+        if readings.rejected:
+            self._counted("rejected").update(reason for _, reason in readings.rejected)
+        if readings.untimed:
+            self._counted("untimed").update(dict(readings.untimed))
+        totals = self._counted("totals")
+        totals["accepted"] += len(routed.payloads) - len(readings.rejected)
+        totals["readings"] += len(readings.batch)
+        stream.take(readings, outcome)
 
-    def _score(self, stream: Stream, windows: WindowBatch, outcome: Outcome) -> None:
-        self._totals["windows"] += len(windows)
-        normalised = z_scores(windows.values, stream.spec.mean, stream.spec.std)
-        inference = infer(stream.model, normalised)
-        self._count_saturated(stream, inference)
-        scores = score(inference.outputs, normalised, stream.spec)
-        for prediction in self._predictions(stream, windows, inference, scores):
-            self._decide(stream, prediction, outcome)
-
-    def _predictions(
-        self, stream: Stream, windows: WindowBatch, inference: Inference, scores: Scores
-    ) -> Iterator[Prediction]:
-        is_finite = np.isfinite(scores.score)
-        if scores.probabilities is not None:
-            is_finite &= np.isfinite(scores.probabilities).all(axis=1)
-        threshold = stream.decider.threshold
-        channels = [channel.name for channel in stream.spec.channels]
-        labels = stream.spec.labels
-        # rounded here, all at once: one by one it would cost as much as the model
-        contributions = scores.contributions.round(4).tolist() if scores.contributions is not None else None
-        probabilities = scores.probabilities.tolist() if scores.probabilities is not None else None
-        columns = zip(
-            windows.device.tolist(),
-            windows.start.tolist(),
-            windows.end.tolist(),
-            scores.score.tolist(),
-            strict=True,
-        )
-        for row, (device, start, end, value) in enumerate(columns):
-            if not is_finite[row]:
-                self._unscored["model_failed" if inference.is_failed[row] else "model_output_not_finite"] += 1
+    def _go_on(self, state: State, take: Callable[[Stream, State], bool]) -> list[str]:
+        states = {name: as_state(value) for name, value in as_state(state["streams"]).items()}
+        self._counters = {
+            name: Counter(as_counts(counts)) for name, counts in as_state(state["counters"]).items()
+        }
+        self._examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
+        restarted: list[str] = []
+        self.abandoned_alerts = {}
+        for stream in self._streams:
+            earlier = states.pop(stream.name, None)
+            if earlier is None:
                 continue
-            by_label = (
-                dict(zip(labels, probabilities[row], strict=True)) if probabilities is not None else None
-            )
-            yield Prediction(
-                device=device,
-                start=start,
-                end=end,
-                samples=stream.spec.length,
-                score=value,
-                threshold=threshold,
-                is_anomalous=value >= threshold,
-                contributions=dict(zip(channels, contributions[row], strict=True))
-                if contributions is not None
-                else None,
-                label=max(by_label, key=lambda label: by_label[label]) if by_label is not None else None,
-                probabilities=by_label,
-            )
+            if not take(stream, earlier):
+                restarted.append(stream.name)
+            lost = _standing(earlier) - stream.verdicts.decider.standing
+            if lost > 0:
+                self.abandoned_alerts[stream.name] = lost
+        for name, gone in states.items():
+            for counter, counts in _last_counters(gone):
+                self._counted(counter).update(counts)
+            if _standing(gone):
+                self.abandoned_alerts[name] = _standing(gone)
+        return restarted
 
-    def _decide(self, stream: Stream, prediction: Prediction, outcome: Outcome) -> None:
-        self._totals["predictions"] += 1
-        device = stream.devices.known[prediction.device]
-        alert = stream.decider.decide(
-            device=prediction.device,
-            end=prediction.end,
-            score=prediction.score,
-            contributions=prediction.contributions,
-        )
-        if stream.publishes == "all" or (stream.publishes == "anomalous" and prediction.is_anomalous):
-            outcome.publications.append(stream.encoder.prediction(prediction, device))
-        if alert is not None:
-            self._totals[alert.state] += 1
-            outcome.publications.append(stream.encoder.alert(alert, device))
-            outcome.changes.append(AlertChange(stream=stream.name, device=device.name, alert=alert))
+    def _counted(self, name: str) -> Counter[str]:
+        return self._counters.setdefault(name, Counter())
 
-    def _count_saturated(self, stream: Stream, inference: Inference) -> None:
-        if not inference.saturated.any():
-            return
-        for channel, count in zip(stream.spec.channels, inference.saturated.tolist(), strict=True):
-            if count:
-                self._saturated[f"{stream.name}/{channel.name}"] += count
+
+def _standing(stream: State) -> int:
+    return as_int(stream["standing"])
+
+
+def _last_counters(stream: State) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Yield the counters of a stream that is no longer configured; what waited in its windows is given up."""
+    for name, counts in as_state(stream["counters"]).items():
+        yield name, as_counts(counts)
+    yield "dropped", {"reload": as_int(stream["waiting"])}

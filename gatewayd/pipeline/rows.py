@@ -63,15 +63,15 @@ class RowDecoder:
         self.unread: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.requests: list[Request] = []
-        self.offline: list[int] = []
+        self.offline: list[tuple[int, int]] = []
 
     def decode(self, routed: Routed) -> Readings:
         """Decode messages into rows, in order of arrival.
 
         ``unread`` then holds, by reason, the parts of this run's messages that could not be used though the message
         could: the format's own reasons, ``unit_differs``, ``retained`` (no time of its own, so of unknown age) and
-        those of ``Devices.admit``. ``requests`` is what the senders should be asked for, ``offline`` the known
-        devices that are said to have gone.
+        those of ``Devices.admit``. ``requests`` is what the senders should be asked for, ``offline`` the
+        devices that are said to have gone, as (row, device): before this row.
         """
         self.unread, self.examples, self.requests, self.offline = Counter(), {}, [], []
         rows = _Rows()
@@ -90,7 +90,7 @@ class RowDecoder:
             for name in found.offline:
                 device = self._device(topic, name)
                 if isinstance(device, int):
-                    self.offline.append(device)
+                    self.offline.append((len(rows.device), device))
         return self._readings(rows)
 
     def adopt(self, old: "RowDecoder") -> None:

@@ -4,6 +4,7 @@ reconstruction: the error between a window and its reconstruction, in z-scores (
 all samples and channels; a channel's contribution is its part of that error.
 classification: the summed probability of the labels to be alerted on.
 score: the model's own number.
+deviation: no model; the greatest |z| of the window. A channel's contribution is its part of the channels' greatest.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ def score(outputs: Float32, windows: Float32, spec: ModelSpec) -> Scores:
     """
     if spec.task == "reconstruction":
         return _reconstruction(outputs, windows, spec)
+    if spec.task == "deviation":
+        return _deviation(windows)
     flat = outputs.reshape(len(outputs), -1).astype(np.float64)
     if spec.task == "score":
         return Scores(score=_activate(flat, spec.activation)[:, 0])
@@ -52,6 +55,16 @@ def score(outputs: Float32, windows: Float32, spec: ModelSpec) -> Scores:
     for column in chosen:  # by hand: numpy's sum may add in another order for another batch size
         total += probabilities[:, column]
     return Scores(score=total, probabilities=probabilities)
+
+
+def _deviation(windows: Float32) -> Scores:
+    greatest = np.abs(windows).max(axis=1, initial=0.0).astype(np.float64)
+    total = np.zeros(len(windows))
+    for channel in range(windows.shape[2]):
+        total += greatest[:, channel]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        contributions = np.where(total[:, None] > 0, greatest / total[:, None], 0.0)
+    return Scores(score=greatest.max(axis=1, initial=0.0), contributions=contributions)
 
 
 def _reconstruction(outputs: Float32, windows: Float32, spec: ModelSpec) -> Scores:

@@ -31,7 +31,7 @@ class Silence:
         self._used = 0
         self._is_restored = False  # and no time was seen since
 
-    def touch(self, device: Int64, steady_at: Int64) -> list[tuple[int, Int64]]:
+    def touch(self, device: Int64, steady_at: Int64) -> list[tuple[int, Int64, Int64]]:
         """Take note that readings arrived.
 
         Args:
@@ -39,9 +39,9 @@ class Silence:
             steady_at: Shape ``(n,)``, when, ns; never falls.
 
         Returns:
-            Rows, rising, each with devices, ascending: before this row is processed they have been silent and not
-            reported, and their own next row is this one or a later one. A batch is cut at as few rows as can be:
-            those that had been silent before its first row stand at row 0.
+            Rows, rising, each with devices, ascending, and when they were last heard: before this row is processed they
+            have been silent and not reported, and their own next row is this one or a later one. A batch is cut at as
+            few rows as can be: those that had been silent before its first row stand at row 0.
         """
         if not len(device):
             return []
@@ -105,27 +105,26 @@ class Silence:
         is_awaited: Bool = self._awaited != _NOT_AWAITED
         self._awaited[is_awaited] = np.minimum(self._awaited[is_awaited], now)
 
-    def _cuts(self, device: Int64, steady_at: Int64) -> list[tuple[int, Int64]]:
+    def _cuts(self, device: Int64, steady_at: Int64) -> list[tuple[int, Int64, Int64]]:
         groups = by_device(device)
         at = steady_at[groups.order]
         before = np.empty_like(at)
         before[1:] = at[:-1]
         before[groups.is_first] = self._awaited[groups.device[groups.is_first]]
         ends = np.flatnonzero(at - before >= self._after_ns)
-        latest = groups.order[ends]  # a device may be given out at its own row at the latest...
-        earliest = np.searchsorted(
-            steady_at, before[ends] + self._after_ns
-        )  # ...and once it is silent at the earliest
-        cuts: dict[int, list[int]] = {}
+        # A device is given out at its own row at the latest, and at the earliest at the first by which it is silent.
+        latest = groups.order[ends]
+        earliest = np.searchsorted(steady_at, before[ends] + self._after_ns)
+        cuts: dict[int, list[tuple[int, int]]] = {}
         row = 0
         # Taken by their latest rows, each joins the cut before it if it can: no smaller number of cuts would do.
-        for last, first, who in sorted(
-            zip(latest.tolist(), earliest.tolist(), groups.device[ends].tolist(), strict=True)
-        ):
+        columns = (latest, earliest, groups.device[ends], before[ends])
+        for last, first, who, since in sorted(zip(*(column.tolist() for column in columns), strict=True)):
             if first > row:
                 row = last
-            cuts.setdefault(row if first else 0, []).append(who)
-        return [(row, np.array(sorted(silent), dtype=np.int64)) for row, silent in sorted(cuts.items())]
+            cuts.setdefault(row if first else 0, []).append((who, since))
+        found = [(row, np.array(sorted(silent), dtype=np.int64)) for row, silent in sorted(cuts.items())]
+        return [(row, pairs[:, 0], pairs[:, 1]) for row, pairs in found]
 
     def _grow(self, devices: int) -> None:
         self._used = max(self._used, devices)

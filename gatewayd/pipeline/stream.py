@@ -1,26 +1,21 @@
 """One stream's steps, built from its settings and its model: what ``flow`` runs."""
 
-import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gatewayd.config.settings import StreamSettings, parse_n_of_m
+from gatewayd.config.settings import StreamSettings
 from gatewayd.domain.model import ModelSpec
+from gatewayd.domain.state import State, as_counts, as_state
 from gatewayd.domain.topic import TopicFilter, TopicTemplate
-from gatewayd.domain.window import WindowBatch
 from gatewayd.formats.json_object import JsonObjectFormat
 from gatewayd.formats.number import NumberFormat
 from gatewayd.formats.sample import Request, SampleFormat
-from gatewayd.pipeline.clean import Cleaner
-from gatewayd.pipeline.decide import Decider, Rule
 from gatewayd.pipeline.decode import ColumnDecoder, Devices, Readings, Routed
 from gatewayd.pipeline.encode import Encoder, Origin
 from gatewayd.pipeline.infer import Model
 from gatewayd.pipeline.rows import Column, RowDecoder
-from gatewayd.pipeline.window import Windower
-
-_SECOND = 10**9
+from gatewayd.pipeline.steps import Steps
+from gatewayd.pipeline.verdicts import Outcome, Verdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,14 +41,9 @@ class Stream:
 
     def __init__(self, plan: StreamPlan, *, gateway: str) -> None:
         settings, spec = plan.settings, plan.spec
-        self.plan, self.name, self.model, self.spec = plan, plan.name, plan.model, spec
+        self.plan, self.name, self.spec = plan, plan.name, spec
         self.is_free = plan.free_format is not None
         self.is_timed = settings.time is not None or self.is_free
-        self.publishes = settings.publish.predictions
-        self.threshold = settings.alert.threshold if settings.alert.threshold is not None else spec.threshold
-        if self.threshold is None:
-            raise ValueError(f"stream {plan.name} has no threshold")
-        pattern = TopicFilter.parse(settings.topic)
         origin = Origin(
             gateway=gateway,
             stream=plan.name,
@@ -61,71 +51,152 @@ class Stream:
             version=spec.version,
             runtime=plan.model.runtime,
         )
-        self.encoder = Encoder(
+        encoder = Encoder(
             origin,
             broker=settings.publish.to,
             topic=TopicTemplate.parse(settings.publish.topic),
             qos=settings.publish.qos,
         )
         self.devices = Devices(
-            pattern,
+            TopicFilter.parse(settings.topic),
             name=settings.device or plan.name,
             limit=settings.window.max_devices,
-            fits=self.encoder.fits,
+            fits=encoder.fits,
             also=[TopicFilter.parse(pattern) for pattern in settings.also],
         )
         self._decoder = self._make_decoder()
-        limits = [settings.channels[channel.name] for channel in spec.channels]
-        self.cleaner = Cleaner(
-            least=[-math.inf if limit.min is None else limit.min for limit in limits],
-            greatest=[math.inf if limit.max is None else limit.max for limit in limits],
-            max_future_ns=round(settings.max_future_s * _SECOND),
-            max_age_ns=None if settings.max_age_s is None else round(settings.max_age_s * _SECOND),
-            is_ordered=self.is_timed,
+        self.steps = Steps(settings, spec, is_timed=self.is_timed)
+        self.verdicts = Verdicts(
+            name=plan.name,
+            settings=settings,
+            spec=spec,
+            model=plan.model,
+            encoder=encoder,
+            devices=self.devices,
         )
-        gap = settings.window.max_gap_s
-        self.windower = Windower(
-            length=spec.length,
-            hop=settings.window.hop if settings.window.hop is not None else spec.hop,
-            channels=len(spec.channels),
-            max_gap_ns=None if gap is None else round(gap * _SECOND),
-        )
-        self.decider = Decider(
-            Rule.of(
-                threshold=self.threshold,
-                raise_=parse_n_of_m(settings.alert.raise_),
-                clear=parse_n_of_m(settings.alert.clear),
-                clear_below=settings.alert.clear_below,
-            ),
-            identify=self._alert_id,
-        )
-        self.dropped: Counter[str] = Counter()
         self.unread: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.requests: list[Request] = []
+        self._gone: list[tuple[int, int]] = []
 
     def decode(self, routed: Routed) -> Readings:
         """Decode this run's messages."""
         readings = self._decoder.decode(routed)
         for index, reason in readings.rejected:
-            topic = routed.topics[index].decode() if routed.topics else None
-            self._note("rejected", reason, int(routed.device[index]) if topic is None else topic)
+            where = routed.topics[index].decode() if routed.topics else int(routed.device[index])
+            self._note("rejected", reason, where)
         if isinstance(self._decoder, RowDecoder):
             self.unread.update(self._decoder.unread)
             for reason, example in self._decoder.examples.items():
                 self._note("unread", reason, example)
             self.requests += self._decoder.requests
+            self._gone = self._decoder.offline
         return readings
 
-    def take(self, readings: Readings) -> Iterator[WindowBatch]:
-        """Take decoded readings through all steps up to the window; yield the windows that became complete."""
-        batch, dropped = self.cleaner.clean(readings.batch, readings.arrived_at, readings.has_own_time)
-        self.dropped.update(dropped)
-        for reason, device in self.cleaner.examples.items():
-            self._note("dropped", reason, device)
-        windows = self.windower.add(batch)
-        if len(windows):
-            yield windows
+    def take(self, readings: Readings, outcome: Outcome) -> None:
+        """Take decoded readings through all steps; add what came of them to ``outcome``."""
+        for happening in self.steps.take(readings, self._gone):
+            self.verdicts.take(happening, outcome)
+        self._gone = []
+        outcome.requests.extend(self.requests)
+        self.requests = []
+
+    def expire(self, now: int, steady_now: int, outcome: Outcome) -> None:
+        """Do what is due because nothing came; see ``Flow.advance``."""
+        for happening in self.steps.expire(steady_now):
+            self.verdicts.take(happening, outcome)
+        self.verdicts.expire(now, outcome)
+
+    def told_examples(self) -> dict[str, str]:
+        """Return the first device or topic of each kind of loss, as ``stream/levels``."""
+        found = {
+            f"dropped/{reason}": "/".join((self.name, *self.devices.known[device].levels.values()))
+            for reason, device in self.steps.examples.items()
+        }
+        return {**found, **self.examples}
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return all counters that are the stream's own, by name, each by reason."""
+        steps, verdicts = self.steps, self.verdicts.counters()
+        return {
+            **verdicts,
+            "saturated": {f"{self.name}/{name}": count for name, count in verdicts["saturated"].items()},
+            "unread": dict(self.unread),
+            "dropped": dict(steps.all_dropped),
+            "clipped": dict(steps.clipped),
+            "marked": dict(steps.marked),
+            "removed": dict(steps.removed),
+            "totals": {"scored": steps.windower.scored, "used": steps.used, "made": steps.made},
+        }
+
+    def state(self) -> State:
+        """Copy out all that the stream remembers, and what it was configured as."""
+        return {
+            "shape": self._shape(),
+            "place": [self.plan.settings.topic, self.plan.settings.device],
+            "time": repr(self.plan.settings.time),
+            "devices": self.devices.state(),
+            "steps": self.steps.state(),
+            "verdicts": self.verdicts.state(),
+            "counters": self.counters(),
+            "waiting": self.steps.waiting,
+            "standing": self.verdicts.decider.standing,
+            "unread": dict(self.unread),
+            "examples": self.told_examples(),
+        }
+
+    def restore(self, state: State) -> bool:
+        """Go on where an earlier form of this stream stopped: devices, open windows, standing alerts.
+
+        Returns:
+            False where the two differ so much that windows begin anew; the readings in open windows are then
+            dropped with the reason ``reload``.
+        """
+        self.unread = Counter(as_counts(state["unread"]))
+        self.examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
+        steps, verdicts = as_state(state["steps"]), as_state(state["verdicts"])
+        self.verdicts.count_on(verdicts)
+        is_same_place = state["place"] == [self.plan.settings.topic, self.plan.settings.device]
+        if is_same_place:
+            self.devices.restore(as_state(state["devices"]))
+            self.verdicts.restore(verdicts)
+            if state["shape"] == self._shape():
+                self.steps.restore(steps)
+                return True
+        self.steps.begin_anew(
+            steps, keeps_times=is_same_place and state["time"] == repr(self.plan.settings.time)
+        )
+        return False
+
+    def adopt(self, old: "Stream", state: State) -> bool:
+        """Go on where an earlier form of this stream stopped, in the same process; see ``restore``.
+
+        Args:
+            old: The other one.
+            state: Its state.
+        """
+        mine, theirs, before = self.plan.settings, old.plan.settings, old._decoder  # noqa: SLF001  # its own kind
+        is_same_format = (mine.format, mine.format_options, mine.time) == (
+            theirs.format,
+            theirs.format_options,
+            theirs.time,
+        )
+        if is_same_format and isinstance(self._decoder, RowDecoder) and isinstance(before, RowDecoder):
+            self._decoder.adopt(before)
+        return self.restore(state)
+
+    def _shape(self) -> list[str]:
+        """Tell what open windows and the memories of the steps depend on."""
+        settings, spec = self.plan.settings, self.spec
+        window = settings.window
+        return [
+            repr([(c.name, settings.channels[c.name]) for c in spec.channels]),
+            repr((settings.format, settings.format_options, settings.time)),
+            repr((settings.lateness_s > 0, settings.align)),
+            repr((settings.idle_timeout_s is None, settings.alert.silent_after_s is None)),
+            repr((settings.alert.out_of_range, spec.normalise, window.duration_s, window.hop_s)),
+            repr((spec.length, window.hop if window.hop is not None else spec.hop)),
+        ]
 
     def _make_decoder(self) -> RowDecoder | ColumnDecoder:
         settings, spec = self.plan.settings, self.plan.spec
@@ -147,52 +218,5 @@ class Stream:
         """Remember the first device or topic that something happened to, for the log."""
         key = f"{what}/{reason}"
         if key not in self.examples:
-            levels = self.devices.known[where].levels.values() if isinstance(where, int) else (where,)
+            levels = (where,) if isinstance(where, str) else self.devices.known[where].levels.values()
             self.examples[key] = "/".join((self.name, *levels))
-
-    def adopt(self, old: "Stream") -> bool:
-        """Go on where an earlier form of this stream stopped: devices, open windows, standing alerts.
-
-        Returns:
-            False where the two differ so much that windows begin anew; the readings in open windows are then
-            dropped with the reason ``reload``.
-        """
-        mine, theirs = self.plan, old.plan
-        self.dropped, self.unread, self.examples = old.dropped, old.unread, old.examples
-        before = old._decoder  # noqa: SLF001  # its own kind
-        is_same_format = (mine.settings.format, mine.settings.format_options, mine.settings.time) == (
-            theirs.settings.format,
-            theirs.settings.format_options,
-            theirs.settings.time,
-        )
-        if is_same_format and isinstance(self._decoder, RowDecoder) and isinstance(before, RowDecoder):
-            self._decoder.adopt(before)
-        if mine.settings.topic == theirs.settings.topic and mine.settings.device == theirs.settings.device:
-            self.devices.adopt(old.devices)
-            is_same_measure = (mine.spec.name, mine.spec.version, self.threshold) == (
-                theirs.spec.name,
-                theirs.spec.version,
-                old.threshold,
-            )
-            self.decider.adopt(old.decider, keeps_history=is_same_measure)
-            keeps_windows = (
-                [c.name for c in mine.spec.channels] == [c.name for c in theirs.spec.channels]
-                and mine.settings.channels == theirs.settings.channels
-                and is_same_format
-                and self.windower.is_like(old.windower)
-            )
-            if keeps_windows:
-                old.windower.max_gap_ns = self.windower.max_gap_ns
-                old.cleaner.max_future_ns = self.cleaner.max_future_ns
-                old.cleaner.max_age_ns = self.cleaner.max_age_ns
-                self.windower, self.cleaner = old.windower, old.cleaner
-                return True
-            if mine.settings.time == theirs.settings.time:
-                self.cleaner.adopt(old.cleaner)
-        self.dropped["reload"] += old.windower.waiting
-        self.dropped["gap"] += old.windower.abandoned
-        self.windower.scored = old.windower.scored
-        return False
-
-    def _alert_id(self, device: int, first_out_at: int) -> str:
-        return self.encoder.identify("alert", self.devices.known[device], first_out_at)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gatewayd.domain.arrays import Bool, Float64, Int64
 from gatewayd.domain.reading import Batch
+from gatewayd.domain.state import State, as_float64, as_int, as_int64
 from gatewayd.domain.window import WindowBatch
 from gatewayd.pipeline.groups import by_device, grown
 
@@ -25,6 +26,7 @@ class _Placed:
     is_complete: Bool
     taken_at: Int64
     values: Float64
+    fresh: Int64  # of each complete row's window, the readings that are in no window before it
 
 
 class Windower:
@@ -52,6 +54,7 @@ class Windower:
         self._last: Int64 = np.zeros(0, dtype=np.int64)  # when the newest of them was taken
         self._times: Int64 = np.zeros((0, length), dtype=np.int64)
         self._values: Float64 = np.zeros((0, length, channels), dtype=np.float64)
+        self._used = 0  # devices seen
         self.scored = self.waiting = self.abandoned = 0
 
     def add(self, batch: Batch) -> WindowBatch:
@@ -68,9 +71,38 @@ class Windower:
         self._values[placed.device, slot] = placed.values
         return windows
 
-    def is_like(self, other: "Windower") -> bool:
-        """Tell whether another one's open windows can be gone on with."""
-        return self._shape == other._shape  # noqa: SLF001  # its own kind
+    def state(self) -> State:
+        """Copy out the open windows of all devices."""
+        used = self._used
+        return {
+            "shape": list(self._shape),
+            "count": self._count[:used].copy(),
+            "last": self._last[:used].copy(),
+            "times": self._times[:used].copy(),
+            "values": self._values[:used].copy(),
+            "scored": self.scored,
+            "waiting": self.waiting,
+            "abandoned": self.abandoned,
+        }
+
+    def restore(self, state: State) -> bool:
+        """Go on with the open windows of another one.
+
+        Returns:
+            False where its windows have another shape: then nothing was taken over but what it has scored.
+        """
+        self.scored = as_int(state["scored"])
+        if state["shape"] != list(self._shape):
+            return False
+        length, _, channels = self._shape
+        count = as_int64(state["count"])
+        self._grow(len(count))
+        self._count[: len(count)] = count
+        self._last[: len(count)] = as_int64(state["last"])
+        self._times[: len(count)] = as_int64(state["times"], length)
+        self._values[: len(count)] = as_float64(state["values"], length, channels)
+        self.waiting, self.abandoned = as_int(state["waiting"]), as_int(state["abandoned"])
+        return True
 
     def _place(self, batch: Batch) -> _Placed:
         groups = by_device(batch.device)
@@ -95,8 +127,8 @@ class Windower:
         is_last[:-1], is_last[-1] = is_first[1:], True
         self._count[device[is_last]] = position[is_last] + 1
         self._last[device[is_last]] = taken_at[is_last]
-        windows = beyond[is_complete]
-        newly_scored = int(np.where(windows == 0, self._length, self._hop).sum())
+        fresh = np.where(beyond[is_complete] == 0, self._length, self._hop)
+        newly_scored = int(fresh.sum())
         self.scored += newly_scored
         self.waiting += len(rows) - newly_scored
         return _Placed(
@@ -106,6 +138,7 @@ class Windower:
             is_complete=is_complete,
             taken_at=taken_at,
             values=batch.values[groups.order],
+            fresh=fresh,
         )
 
     def _abandon(self, carried: Int64, begins: Bool, is_gap: Bool, is_first: Bool) -> None:
@@ -130,13 +163,16 @@ class Windower:
         values[is_new] = placed.values[rows[is_new]]
         starts_here = is_new[:, 0]
         start[starts_here] = placed.taken_at[rows[starts_here, 0]]
-        return WindowBatch(device=device, start=start, end=placed.taken_at[ends], values=values)
+        return WindowBatch(
+            device=device, start=start, end=placed.taken_at[ends], values=values, fresh=placed.fresh
+        )
 
     def _none(self) -> WindowBatch:
         none = np.empty(0, dtype=np.int64)
         return WindowBatch(device=none, start=none, end=none, values=np.empty((0, *self._values.shape[1:])))
 
     def _grow(self, devices: int) -> None:
+        self._used = max(self._used, devices)
         have = len(self._count)
         if devices <= have:
             return

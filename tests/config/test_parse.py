@@ -154,12 +154,10 @@ def test_case_27_a_value_of_another_type_is_refused(text, expected):
 
 
 def test_a_missing_option_is_named_at_its_section(tmp_path):
-    found = messages(
-        tmp_path, MINIMAL.replace("    model: ../models/pump\n", "").replace("  id: gateway-1\n", "")
-    )
+    found = messages(tmp_path, MINIMAL.replace("    from: local\n", "").replace("  id: gateway-1\n", ""))
     assert found == [
         "3:1: gateway: the option 'id' is missing (Name of this gateway; part of client ids, topics and payloads)",
-        "10:3: streams.pump: the option 'model' is missing (Folder of the model bundle)",
+        "10:3: streams.pump: the option 'from' is missing (Name of the broker to subscribe at)",
     ]
 
 

@@ -15,8 +15,8 @@ VALUE = st.sampled_from([0.0, 1.0, 5.0, 5.5, -1.0, math.nan, math.inf, -math.inf
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(EPOCH + 90, EPOCH + 115), VALUE, VALUE), max_size=40)
 
 
-def make(*, is_ordered=True):
-    return Cleaner(least=[0.0, -math.inf], greatest=[5.0, math.inf], max_future_ns=10, is_ordered=is_ordered)
+def make(*, is_timed=True):
+    return Cleaner(least=[0.0, -math.inf], greatest=[5.0, math.inf], max_future_ns=10, is_timed=is_timed)
 
 
 def as_batch(rows):
@@ -40,7 +40,7 @@ def listed(batch):
     ]
 
 
-def reference(rows, *, is_ordered):
+def reference(rows, *, is_timed):
     kept, dropped, newest = [], {}, {}
     for row in rows:
         device, time, first, second = row
@@ -49,11 +49,11 @@ def reference(rows, *, is_ordered):
             reason = "missing"
         elif not 0 <= first <= 5:
             reason = "out_of_range"
-        elif is_ordered and time - ARRIVED > 10:
+        elif is_timed and time - ARRIVED > 10:
             reason = "future"
-        elif is_ordered and last is not None and row == last:
+        elif is_timed and last is not None and row == last:
             reason = "duplicate"
-        elif is_ordered and last is not None and time <= last[1]:
+        elif is_timed and last is not None and time <= last[1]:
             reason = "late"
         else:
             newest[device] = row
@@ -63,17 +63,17 @@ def reference(rows, *, is_ordered):
     return kept, dropped
 
 
-@given(rows=ROWS, is_ordered=st.booleans(), data=st.data())
-def test_what_is_kept_and_counted_equals_the_reference_in_any_batches(rows, is_ordered, data):
+@given(rows=ROWS, is_timed=st.booleans(), data=st.data())
+def test_what_is_kept_and_counted_equals_the_reference_in_any_batches(rows, is_timed, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
-    cleaner = make(is_ordered=is_ordered)
+    cleaner = make(is_timed=is_timed)
     kept, dropped = [], {}
     for begin, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
         batch, reasons = clean(cleaner, rows[begin:end])
         kept += listed(batch)
         for reason, count in reasons.items():
             dropped[reason] = dropped.get(reason, 0) + count
-    assert (kept, dropped) == reference(rows, is_ordered=is_ordered)
+    assert (kept, dropped) == reference(rows, is_timed=is_timed)
     assert len(kept) + sum(dropped.values()) == len(rows)
 
 
@@ -140,9 +140,7 @@ def test_a_clean_batch_is_passed_on_as_it_is():
 
 
 def test_readings_stamped_on_arrival_may_share_an_instant():
-    batch, dropped = clean(
-        make(is_ordered=False), [(0, 100, 1.0, 1.0), (0, 100, 1.0, 1.0), (0, 99, 1.0, 1.0)]
-    )
+    batch, dropped = clean(make(is_timed=False), [(0, 100, 1.0, 1.0), (0, 100, 1.0, 1.0), (0, 99, 1.0, 1.0)])
     assert len(batch) == 3
     assert dropped == {}
 
@@ -189,9 +187,9 @@ def test_a_gateway_whose_clock_was_never_set_drops_nothing_as_future():
 
 
 def test_newest_times_are_gone_on_with_where_channels_differ():
-    old, new = make(), Cleaner(least=[0.0], greatest=[5.0], max_future_ns=10, is_ordered=True)
+    old, new = make(), Cleaner(least=[0.0], greatest=[5.0], max_future_ns=10, is_timed=True)
     clean(old, [(3, EPOCH + 50, 1.0, 1.0)])
-    new.adopt(old)
+    new.restore(old.state())
     batch = Batch(
         device=np.array([3, 3]), taken_at=EPOCH + np.array([50, 51]), values=np.array([[1.0], [1.0]])
     )

@@ -16,7 +16,11 @@ STEPS = st.lists(
 
 def touch(silence, rows):
     device, steady_at = (np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
-    return [(row, devices.tolist()) for row, devices in silence.touch(device, steady_at)]
+    cuts = silence.touch(device, steady_at)
+    for row, devices, since in cuts:
+        assert (steady_at[row] - since >= silence._after_ns).all()
+        assert len(since) == len(devices)
+    return [(row, devices.tolist()) for row, devices, _ in cuts]
 
 
 def timed(steps):
@@ -130,6 +134,11 @@ def test_silence_is_exact_to_the_nanosecond():
     assert silence.due(start + 900 * second).tolist() == []
     assert touch(silence, [(0, start + 901 * second)]) == []
     assert silence.deadline() == start + 916 * second
+
+
+def test_one_nanosecond_is_the_shortest_silence():
+    silence = Silence(after_ns=1)
+    assert touch(silence, [(0, 5), (0, 5), (0, 6)]) == [(2, [0])]
 
 
 def test_since_is_when_the_latest_reading_came():

@@ -33,8 +33,8 @@ def test_ranges_are_those_of_the_channels():
         device=np.zeros(3, np.int64), taken_at=ARRIVED + np.arange(3), values=np.array([[-1.0], [0.0], [5.1]])
     )
     arrived = np.full(3, ARRIVED, np.int64)
-    assert len(stream.cleaner.clean(batch, arrived)[0]) == 3
-    assert limited.cleaner.clean(batch, arrived)[0].values.tolist() == [[0.0]]
+    assert len(stream.steps.cleaner.clean(batch, arrived)[0]) == 3
+    assert limited.steps.cleaner.clean(batch, arrived)[0].values.tolist() == [[0.0]]
 
 
 def ranged():
@@ -46,8 +46,8 @@ def ranged():
 
 
 def test_the_configuration_s_threshold_comes_before_the_model_s():
-    assert Stream(plan(), gateway="gw").threshold == 1.0
-    assert Stream(plan(alert={"threshold": 7.5}), gateway="gw").decider.threshold == 7.5
+    assert Stream(plan(), gateway="gw").verdicts.decider.threshold == 1.0
+    assert Stream(plan(alert={"threshold": 7.5}), gateway="gw").verdicts.decider.threshold == 7.5
 
 
 def test_a_stream_without_any_threshold_is_a_mistake():
@@ -59,25 +59,24 @@ def test_a_stream_without_any_threshold_is_a_mistake():
 
 def test_hop_and_gap_are_the_configuration_s_where_it_says_so():
     stream = Stream(plan(length=4, hop=4, window={"hop": 1, "max_gap_s": 0.5}), gateway="gw")
-    assert stream.windower.max_gap_ns == 500_000_000
+    assert stream.steps.windower.max_gap_ns == 500_000_000
     batch = Batch(
         device=np.zeros(5, np.int64), taken_at=ARRIVED + np.arange(5), values=np.zeros((5, 2), np.float64)
     )
-    assert len(stream.windower.add(batch)) == 2
+    assert len(stream.steps.windower.add(batch)) == 2
 
 
 def test_a_changed_gap_takes_effect_on_windows_that_go_on():
     old, new = Stream(plan(), gateway="gw"), Stream(plan(window={"max_gap_s": 1.0}), gateway="gw")
-    assert new.adopt(old)
-    assert new.windower is old.windower
-    assert new.windower.max_gap_ns == 10**9
+    assert new.adopt(old, old.state())
+    assert new.steps.windower.max_gap_ns == 10**9
 
 
 def test_a_changed_limit_on_the_future_takes_effect_on_sensors_that_go_on():
     old, new = Stream(plan(), gateway="gw"), Stream(plan(max_future_s=5.0), gateway="gw")
-    assert new.adopt(old)
+    assert new.adopt(old, old.state())
     batch = Batch(
         device=np.zeros(2, np.int64), taken_at=ARRIVED + np.array([4, 6]) * 10**9, values=np.zeros((2, 2))
     )
-    _, dropped = new.cleaner.clean(batch, np.full(2, ARRIVED, np.int64))
+    _, dropped = new.steps.cleaner.clean(batch, np.full(2, ARRIVED, np.int64))
     assert dropped == {"future": 1}

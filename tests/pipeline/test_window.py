@@ -160,9 +160,9 @@ def test_a_hop_outside_the_window_is_a_mistake(hop):
 
 def test_only_windows_of_one_shape_can_be_gone_on_with():
     one = Windower(length=4, hop=2, channels=3, max_gap_ns=None)
-    assert one.is_like(Windower(length=4, hop=2, channels=3, max_gap_ns=7))
-    assert not one.is_like(Windower(length=4, hop=1, channels=3, max_gap_ns=None))
-    assert not one.is_like(Windower(length=4, hop=2, channels=2, max_gap_ns=None))
+    assert Windower(length=4, hop=2, channels=3, max_gap_ns=7).restore(one.state())
+    assert not Windower(length=4, hop=1, channels=3, max_gap_ns=None).restore(one.state())
+    assert not Windower(length=4, hop=2, channels=2, max_gap_ns=None).restore(one.state())
 
 
 def test_an_empty_batch_changes_nothing():

@@ -114,4 +114,7 @@ def assert_sums(figures):
         figures.messages + figures.copies
         == sum(figures.refused.values()) + sum(figures.rejected.values()) + figures.accepted
     )
-    assert figures.readings == sum(figures.dropped.values()) + figures.waiting + figures.scored
+    assert (
+        figures.readings + figures.grid_rows
+        == sum(figures.dropped.values()) + figures.merged + figures.waiting + figures.scored
+    )

@@ -1,0 +1,287 @@
+"""Windows, and what happens beside them → predictions and alerts, ready to be published.
+
+normalise → infer → score → decide → encode, for the windows of one stream. Where a device's own running statistics
+normalise, what a window teaches counts for its next one: so then windows go through one of each device at a time.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gatewayd.config.settings import StreamSettings, parse_n_of_m
+from gatewayd.domain.arrays import Bool, Float32, Float64
+from gatewayd.domain.model import ModelSpec
+from gatewayd.domain.state import State, as_counts, as_state
+from gatewayd.domain.verdict import Alert, Condition, Prediction, Publication
+from gatewayd.domain.window import WindowBatch
+from gatewayd.formats.sample import Request
+from gatewayd.pipeline.alarm import Alarms, Answer, Verb
+from gatewayd.pipeline.baseline import Baseline, rounds
+from gatewayd.pipeline.decide import Decider, Rule
+from gatewayd.pipeline.decode import Devices
+from gatewayd.pipeline.encode import Encoder
+from gatewayd.pipeline.infer import Inference, Model, infer
+from gatewayd.pipeline.lifecycle import AlarmRule, Identify, Key
+from gatewayd.pipeline.normalise import robust_z_scores, window_z_scores, z_scores
+from gatewayd.pipeline.score import Scores, score
+from gatewayd.pipeline.steps import Turn
+from gatewayd.pipeline.threshold import PeaksOverThreshold
+
+_SECOND = 10**9
+# row, device, start, end, score, contributions, probabilities by label
+_Row = tuple[int, int, int, int, float, dict[str, float] | None, dict[str, float] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertChange:
+    """An alert that has changed, for the log."""
+
+    stream: str
+    device: str
+    alert: Alert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of something, in order of decision. ``requests`` go to where the messages came from."""
+
+    publications: list[Publication] = field(default_factory=list)
+    changes: list[AlertChange] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+
+class Verdicts:
+    """One stream's decisions. Owned by the line.
+
+    Args:
+        name: The stream's.
+        settings: The stream's.
+        spec: Its model's numbers.
+        model: Its model.
+        encoder: Writes what is published.
+        devices: The stream's.
+
+    Attributes:
+        counts: ``windows``, ``predictions``, and alerts by what happened to them (``raised``, ``cleared``...).
+        unscored: Windows without a score, by reason.
+        saturated: Model inputs outside the range of the input tensor, by channel.
+
+    Raises:
+        ValueError: Neither the settings nor the model have a threshold (found earlier by ``startup``).
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        settings: StreamSettings,
+        spec: ModelSpec,
+        model: Model,
+        encoder: Encoder,
+        devices: Devices,
+    ) -> None:
+        self._name, self._spec, self._model = name, spec, model
+        self._encoder, self._devices = encoder, devices
+        self._publishes, self._keeps_state = settings.publish.predictions, settings.publish.alert_state
+        self._floor = np.array([settings.channels[c.name].resolution or 0.0 for c in spec.channels])
+        self._baseline = _baseline(settings, self._floor) if spec.normalise == "running" else None
+        threshold = settings.alert.threshold if settings.alert.threshold is not None else spec.threshold
+        if threshold is None and settings.alert.adaptive is None:
+            raise ValueError(f"stream {name} has no threshold")
+        self._measure = repr((spec.name, spec.version, spec.normalise, threshold, settings.alert.adaptive))
+        self.decider = _decider(settings, threshold, self._alert_id)
+        self.counts: Counter[str] = Counter()
+        self.unscored: Counter[str] = Counter()
+        self.saturated: Counter[str] = Counter()
+
+    def take(self, happening: WindowBatch | Turn, outcome: Outcome) -> None:
+        """Decide on what the steps gave, and add what is to be published to ``outcome``."""
+        if isinstance(happening, Turn):
+            self._turn(happening, outcome)
+            return
+        self.counts["windows"] += len(happening)
+        if self._baseline is None:
+            self._score(happening, self._normalised(happening), outcome)
+            return
+        for rows in rounds(happening.device):
+            windows = happening if len(rows) == len(happening) else happening.only(rows)
+            normalised, is_ready = self._baseline.z_scores(windows)
+            is_anomalous = np.zeros(len(windows), dtype=np.bool_)
+            ready = np.flatnonzero(is_ready)
+            if len(ready):
+                is_anomalous[ready] = self._score(windows.only(ready), normalised[ready], outcome)
+            self.unscored["warming_up"] += len(windows) - len(ready)
+            self._baseline.learn_round(windows, is_anomalous)
+
+    def expire(self, now: int, outcome: Outcome) -> None:
+        """Do what is due to alerts by the gateway's clock: shelvings end."""
+        self._publish(self.decider.alarms.expire(now), outcome)
+
+    def command(
+        self, verb: Verb, target: str | Key, outcome: Outcome, *, at: int, by: str | None, for_ns: int | None
+    ) -> Answer:
+        """Do to an alert what a person says; see ``Alarms.command``."""
+        answer = self.decider.alarms.command(verb, target, at=at, by=by, for_ns=for_ns)
+        self._publish(answer.changes, outcome)
+        return answer
+
+    def state(self) -> State:
+        """Copy out alerts, histories, thresholds, running statistics and counters."""
+        return {
+            "measure": self._measure,
+            "channels": [channel.name for channel in self._spec.channels],
+            "decider": self.decider.state(),
+            "baseline": None if self._baseline is None else self._baseline.state(),
+            **self.counters(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on where an earlier form of this stream stopped: alerts always, the rest where it means the same."""
+        is_same = state["measure"] == self._measure
+        self.decider.restore(as_state(state["decider"]), keeps_history=is_same)
+        has_same_channels = state["channels"] == [channel.name for channel in self._spec.channels]
+        if self._baseline is not None and state["baseline"] is not None and has_same_channels:
+            self._baseline.restore(as_state(state["baseline"]))
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return all counters, by name."""
+        return {
+            "counts": dict(self.counts),
+            "unscored": dict(self.unscored),
+            "saturated": dict(self.saturated),
+            "withheld": dict(self.decider.alarms.withheld),
+        }
+
+    def count_on(self, state: State) -> None:
+        """Take over another one's counters; ``withheld`` comes with the alerts."""
+        self.counts = Counter(as_counts(state["counts"]))
+        self.unscored = Counter(as_counts(state["unscored"]))
+        self.saturated = Counter(as_counts(state["saturated"]))
+
+    def _turn(self, turn: Turn, outcome: Outcome) -> None:
+        changes = self.decider.condition(
+            device=turn.device,
+            condition=turn.condition,
+            channel=None if turn.channel is None else self._spec.channels[turn.channel].name,
+            is_on=turn.is_begin,
+            at=turn.at,
+            value=turn.value,
+            limit=turn.limit,
+        )
+        self._publish(changes, outcome)
+
+    def _normalised(self, windows: WindowBatch) -> Float32:
+        if self._spec.normalise == "window":
+            return window_z_scores(windows.values, self._floor)
+        if self._spec.normalise == "robust":
+            return robust_z_scores(windows.values, self._floor)
+        return z_scores(windows.values, self._spec.mean, self._spec.std)
+
+    def _score(self, windows: WindowBatch, normalised: Float32, outcome: Outcome) -> Bool:
+        """Score windows and decide on each, in order; return which are anomalous."""
+        inference = infer(self._model, normalised)
+        if inference.saturated.any():
+            for channel, count in zip(self._spec.channels, inference.saturated.tolist(), strict=True):
+                self.saturated[channel.name] += count
+        scores = score(inference.outputs, normalised, self._spec)
+        is_anomalous = np.zeros(len(windows), dtype=np.bool_)
+        for row, device, start, end, value, contributions, by_label in self._rows(windows, inference, scores):
+            decision = self.decider.judge(device=device, end=end, score=value, contributions=contributions)
+            is_anomalous[row] = decision.is_anomalous
+            if self._publishes == "all" or (self._publishes == "anomalous" and decision.is_anomalous):
+                prediction = Prediction(
+                    device=device,
+                    start=start,
+                    end=end,
+                    samples=self._spec.length if windows.samples is None else int(windows.samples[row]),
+                    score=value,
+                    threshold=decision.threshold,
+                    is_anomalous=decision.is_anomalous,
+                    contributions=contributions,
+                    label=max(by_label, key=by_label.__getitem__) if by_label is not None else None,
+                    probabilities=by_label,
+                )
+                outcome.publications.append(self._encoder.prediction(prediction, self._devices.known[device]))
+            if decision.changes:
+                self._publish(decision.changes, outcome)
+        return is_anomalous
+
+    def _rows(self, windows: WindowBatch, inference: Inference, scores: Scores) -> Iterator[_Row]:
+        """Yield the windows that have a score, as plain values; count the others."""
+        is_finite = np.isfinite(scores.score)
+        if scores.probabilities is not None:
+            is_finite &= np.isfinite(scores.probabilities).all(axis=1)
+        channels = [channel.name for channel in self._spec.channels]
+        labels = self._spec.labels
+        # rounded here, all at once: one by one it would cost as much as the model
+        contributions = scores.contributions.round(4).tolist() if scores.contributions is not None else None
+        probabilities = scores.probabilities.tolist() if scores.probabilities is not None else None
+        columns = zip(
+            windows.device.tolist(),
+            windows.start.tolist(),
+            windows.end.tolist(),
+            scores.score.tolist(),
+            strict=True,
+        )
+        self.counts["predictions"] += int(np.count_nonzero(is_finite))
+        for row, (device, start, end, value) in enumerate(columns):
+            if not is_finite[row]:
+                self.unscored["model_failed" if inference.is_failed[row] else "model_output_not_finite"] += 1
+                continue
+            yield (
+                row,
+                device,
+                start,
+                end,
+                value,
+                dict(zip(channels, contributions[row], strict=True)) if contributions is not None else None,
+                dict(zip(labels, probabilities[row], strict=True)) if probabilities is not None else None,
+            )
+
+    def _publish(self, changes: Sequence[Alert], outcome: Outcome) -> None:
+        for alert in changes:
+            self.counts[alert.state] += 1
+            device = self._devices.known[alert.device]
+            outcome.publications.append(self._encoder.alert(alert, device))
+            if self._keeps_state:
+                outcome.publications.append(self._encoder.alert_state(alert, device))
+            outcome.changes.append(AlertChange(stream=self._name, device=device.name, alert=alert))
+
+    def _alert_id(self, device: int, condition: Condition, channel: str | None, first_out_at: int) -> str:
+        known = self._devices.known[device]
+        return self._encoder.identify("alert", known, first_out_at, condition=condition, channel=channel)
+
+
+def _baseline(settings: StreamSettings, floor: Float64) -> Baseline:
+    options = settings.baseline
+    return Baseline(
+        channels=len(floor),
+        readings=options.readings,
+        warm_up=options.warm_up,
+        floor=floor,
+        relearn_ns=None if options.relearn_s is None else round(options.relearn_s * _SECOND),
+    )
+
+
+def _decider(settings: StreamSettings, threshold: float | None, identify: Identify) -> Decider:
+    alert, adaptive = settings.alert, settings.alert.adaptive
+    rule = Rule.of(
+        threshold=threshold if adaptive is None else None,
+        raise_=parse_n_of_m(alert.raise_),
+        clear=parse_n_of_m(alert.clear),
+        clear_below=alert.clear_below,
+    )
+    alarms = AlarmRule(
+        needs_acknowledge=alert.acknowledge == "required",
+        is_latching=alert.latch,
+        hold_off_ns=round(alert.hold_off_s * _SECOND),
+        severities=tuple(sorted(alert.severities.items(), key=lambda severity: severity[1])),
+    )
+    peaks = (
+        None
+        if adaptive is None
+        else PeaksOverThreshold(risk=adaptive.risk, calibrate=adaptive.calibrate, depth=adaptive.depth)
+    )
+    return Decider(rule, alarms=Alarms(alarms, identify), peaks=peaks)
