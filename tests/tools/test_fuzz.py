@@ -18,7 +18,18 @@ from gatewayd.formats.decoded import Decoded
 from gatewayd.formats.registry import FORMATS
 from gatewayd.formats.sample import Sample, Samples
 from tools.fuzz_parts.examples import NAMES, TARGETS
-from tools.fuzz_parts.target import ARRIVAL_NS, Target, chosen, examine, make, packed, unpacked
+from tools.fuzz_parts.png import mended
+from tools.fuzz_parts.target import (
+    ARRIVAL_NS,
+    SWOLLEN_BYTES,
+    SWOLLEN_FROM,
+    Target,
+    chosen,
+    examine,
+    make,
+    packed,
+    unpacked,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 FUZZ = [sys.executable, str(ROOT / "tools" / "fuzz")]
@@ -50,7 +61,10 @@ def test_the_examples_are_good_messages(target):
         assert last.samples if isinstance(last, Samples) else len(last.source)
 
 
-@given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=300)), max_size=8), st.integers(0, 255))
+@given(
+    st.lists(st.tuples(st.integers(0, SWOLLEN_FROM - 1), st.binary(max_size=300)), max_size=8),
+    st.integers(0, 255),
+)
 def test_messages_become_an_input_and_come_back(messages, number):
     data = packed(number, messages)
     assert list(unpacked(data)) == messages
@@ -61,7 +75,29 @@ def test_messages_become_an_input_and_come_back(messages, number):
 def test_any_bytes_are_an_input(data):
     messages = list(unpacked(data))
     assert len(messages) <= 8
-    assert sum(3 + len(payload) for _, payload in messages) < len(data)
+    as_they_are = [payload for topic, payload in messages if topic < SWOLLEN_FROM]
+    assert sum(3 + len(payload) for payload in as_they_are) < len(data)
+    assert all(len(payload) <= SWOLLEN_BYTES for _, payload in messages)
+
+
+def test_a_short_input_may_stand_for_a_long_payload():
+    assert list(unpacked(packed(0, [(SWOLLEN_FROM, b"ab"), (255, b"")]))) == [
+        (SWOLLEN_FROM, b"ab" * (SWOLLEN_BYTES // 2)), (255, b""),
+    ]  # fmt: skip
+
+
+def test_a_damaged_png_gets_as_far_as_the_decoder():
+    target = next(one for one in TARGETS if one.name == "image")
+    good = next(payload for ((_, payload),) in target.seeds if payload.startswith(b"\x89PNG"))
+    assert mended(good) == good
+    assert mended(b"other bytes") == b"other bytes"
+    damaged = bytearray(good)
+    damaged[17] ^= 1  # the width, below the checksum of IHDR
+    seen = []
+    examine(
+        packed(0, [(0, bytes(damaged))]), target, lambda topic, payload: seen.append(payload) or Samples()
+    )
+    assert seen == [mended(bytes(damaged))] != [bytes(damaged)]
 
 
 def fails(topic, payload):

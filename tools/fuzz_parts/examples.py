@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 
+from tools.fuzz_parts.png import mended
 from tools.fuzz_parts.target import ARRIVAL_NS, Messages, Target
 
 
@@ -277,6 +278,7 @@ def _binary() -> Iterator[Target]:
         yield Target(
             name="image",
             kind="columns",
+            mend=mended,
             options={"width": 7, "height": 4, "colours": colours, "fit": fit},
             seeds=tuple(_pictures()),
         )
