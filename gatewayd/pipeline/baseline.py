@@ -8,12 +8,10 @@ An estimate begins with ``warm_up`` values, of which those far from the median a
 exponentially, with the weight of a new value never below one in ``readings``.
 """
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
 from gatewayd.domain.arrays import Bool, Float32, Float64, Int64
-from gatewayd.domain.state import State
+from gatewayd.domain.state import State, as_counts, as_float64, as_int, as_int64, as_state
 from gatewayd.domain.window import WindowBatch
 from gatewayd.pipeline.estimate import Estimates, forget, moments, near_median
 from gatewayd.pipeline.groups import by_device, grown
@@ -80,38 +78,16 @@ class Baseline:
         distances[np.isnan(distances)] = 0.0
         return limited(distances), is_ready
 
-    def learn(self, device: int, values: Float64, at: int, *, is_anomalous: bool) -> bool:
-        """Be taught by one window that was decided on.
-
-        Args:
-            device: Its device.
-            values: Shape ``(m, channels)``, its readings that were in no window before; NaN where absent.
-            at: When its last reading was taken, ns since the Unix epoch.
-            is_anomalous: Whether the decision calls it so: then it teaches nothing, unless that has gone on for so
-                long that it is usual by now.
-
-        Returns:
-            Whether the device is learnt anew, from these readings on.
-        """
-        when = np.array([at])
-        window = WindowBatch(
-            device=np.array([device]),
-            start=when,
-            end=when,
-            values=np.array(values, dtype=np.float64)[None],
-            fresh=np.array([len(values)]),
-        )
-        return bool(self.learn_round(window, np.array([is_anomalous]))[0])
-
     def learn_round(self, windows: WindowBatch, is_anomalous: Bool) -> Bool:
-        """Be taught by windows that were decided on, one of each device, like ``learn`` one by one.
+        """Be taught by windows that were decided on, one of each device.
 
         Args:
             windows: With ``fresh``: readings that were in a window before have taught already.
-            is_anomalous: Shape ``(k,)``.
+            is_anomalous: Shape ``(k,)``, whether the decision calls them so: then they teach nothing, unless that has
+                gone on for so long that it is usual by now.
 
         Returns:
-            Shape ``(k,)``, whether the device is learnt anew.
+            Shape ``(k,)``, whether the device is learnt anew, from these readings on.
         """
         assert windows.fresh is not None
         self._grow(int(windows.device.max(initial=-1)) + 1)
@@ -154,7 +130,7 @@ class Baseline:
             "mean": self._mean[used].copy(),
             "variance": self._variance[used].copy(),
             "waiting": {
-                str(device): [np.array(column) for column in columns]
+                str(device): {str(channel): np.array(values) for channel, values in enumerate(columns)}
                 for device, columns in self._waiting.items()
             },
             "anomalous_since": {str(device): since for device, since in self._anomalous_since.items()},
@@ -164,21 +140,27 @@ class Baseline:
         }
 
     def restore(self, state: State) -> None:
-        """Go on, new, where another one with as many channels stopped."""
-        self._count, self._mean = np.array(state["count"]), np.array(state["mean"])
-        self._variance = np.array(state["variance"])
+        """Go on, new, where another one with as many channels stopped.
+
+        Raises:
+            ValueError: The state isn't one, or has another number of channels.
+        """
+        channels = len(self._floor)
+        self._count = as_int64(state["count"], channels)
+        self._mean, self._variance = (
+            as_float64(state["mean"], channels),
+            as_float64(state["variance"], channels),
+        )
         self._devices = len(self._count)
-        waiting, since = state["waiting"], state["anomalous_since"]
-        assert isinstance(waiting, Mapping)
-        assert isinstance(since, Mapping)
-        for device, columns in waiting.items():
-            assert isinstance(columns, Sequence)
-            self._waiting[int(device)] = [np.array(column).tolist() for column in columns]
-        for device, at in since.items():
-            assert isinstance(at, int)
-            self._anomalous_since[int(device)] = at
-        for name in ("relearned", "missing", "left_out"):
-            setattr(self, name, state[name])
+        self._waiting = {
+            int(device): [as_float64(as_state(columns)[str(channel)]).tolist() for channel in range(channels)]
+            for device, columns in as_state(state["waiting"]).items()
+        }
+        self._anomalous_since = {
+            int(device): at for device, at in as_counts(state["anomalous_since"]).items()
+        }
+        self.relearned, self.missing = as_int(state["relearned"]), as_int(state["missing"])
+        self.left_out = as_int(state["left_out"])
 
     def _has_lasted(self, device: int, at: int) -> bool:
         since = self._anomalous_since.setdefault(device, at)

@@ -19,7 +19,7 @@ import numpy as np
 
 from gatewayd.domain.arrays import Bool, Float64, Int64
 from gatewayd.domain.reading import Batch
-from gatewayd.domain.state import State
+from gatewayd.domain.state import State, as_float64, as_int, as_int64
 from gatewayd.domain.window import WindowBatch
 from gatewayd.pipeline.groups import by_device, grown
 
@@ -152,23 +152,27 @@ class SpanWindower:
         self._run[device] = count
         return windows
 
-    def is_like(self, other: "SpanWindower") -> bool:
-        """Tell whether another one's open windows can be gone on with."""
-        return self._shape == other._shape  # noqa: SLF001  # its own kind
-
     def state(self) -> State:
         """Copy out the open windows and the counters."""
         used = slice(0, self._devices)
         columns = {name: getattr(self, f"_{name}")[used].copy() for name in _COLUMNS}
-        return {**columns, **{name: getattr(self, name) for name in _COUNTERS}}
+        return {"shape": list(self._shape), **columns, **{name: getattr(self, name) for name in _COUNTERS}}
 
     def restore(self, state: State) -> None:
-        """Go on, new, where another one of the same shape stopped."""
-        for name in _COLUMNS:
-            setattr(self, f"_{name}", np.array(state[name]))
-        for name in _COUNTERS:
-            setattr(self, name, state[name])
+        """Go on, new, where another one with the same duration, hop, length and channels stopped.
+
+        Raises:
+            ValueError: The state isn't one, or of another shape.
+        """
+        if state["shape"] != list(self._shape):
+            raise ValueError(f"expected windows of shape {list(self._shape)}, not {state['shape']!r}")
+        self._count, self._run = as_int64(state["count"]), as_int64(state["run"])
+        self._settled, self._last = as_int64(state["settled"]), as_int64(state["last"])
+        self._times = as_int64(state["times"], self._size)
+        self._values = as_float64(state["values"], *self._values.shape[1:])
         self._devices = len(self._count)
+        for name in _COUNTERS:
+            setattr(self, name, as_int(state[name]))
 
     def _first_open(self, taken_at: Int64) -> Int64:
         """Return where the first window begins that is open once a reading of this time has come."""

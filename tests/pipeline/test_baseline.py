@@ -42,9 +42,22 @@ def column(values):
     return np.array(values, dtype=np.float64)[:, None]
 
 
+def learn(baseline, device, values, at, *, is_anomalous):
+    """Teach one window, all of whose readings are new."""
+    when = np.array([at])
+    window = WindowBatch(
+        device=np.array([device]),
+        start=when,
+        end=when,
+        values=np.array([values], dtype=np.float64),
+        fresh=np.array([len(values)]),
+    )
+    return bool(baseline.learn_round(window, np.array([is_anomalous]))[0])
+
+
 def taught(values, **options):
     baseline = new(**options)
-    baseline.learn(0, column(values), 0, is_anomalous=False)
+    learn(baseline, 0, column(values), 0, is_anomalous=False)
     return baseline
 
 
@@ -66,7 +79,7 @@ def watch(baseline, values, *, threshold=4.0):
         score = z(baseline, value)
         scores.append(score)
         is_anomalous = score is not None and abs(score) >= threshold
-        if baseline.learn(0, column([value]), at * SECOND, is_anomalous=is_anomalous):
+        if learn(baseline, 0, column([value]), at * SECOND, is_anomalous=is_anomalous):
             anew.append(at)
     return scores, anew
 
@@ -87,7 +100,7 @@ def test_neither_other_devices_nor_a_restart_change_a_bit(rows, warm_up, relearn
             before = together
             together = new(**options)
             together.restore(before.state())
-        if together.learn(device, np.array([values]), at, is_anomalous=is_anomalous):
+        if learn(together, device, np.array([values]), at, is_anomalous=is_anomalous):
             anew.setdefault(device, []).append(at)
     totals = [0, 0, 0]
     probe = WindowBatch(
@@ -100,7 +113,7 @@ def test_neither_other_devices_nor_a_restart_change_a_bit(rows, warm_up, relearn
     for device in range(3):
         alone, alone_anew = new(**options), []
         for at, (owner, values, is_anomalous) in enumerate(rows):
-            if owner == device and alone.learn(device, np.array([values]), at, is_anomalous=is_anomalous):
+            if owner == device and learn(alone, device, np.array([values]), at, is_anomalous=is_anomalous):
                 alone_anew.append(at)
         assert alone_anew == anew.get(device, [])
         scores, ready = alone.z_scores(probe)
@@ -121,7 +134,7 @@ def test_how_calm_readings_are_cut_into_windows_changes_no_bit(values, cuts, war
     whole, parts = taught(values, warm_up=warm_up), new(warm_up=warm_up)
     bounds = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
     for begin, end in pairwise(bounds):
-        parts.learn(0, column(values[begin:end]), end, is_anomalous=False)
+        learn(parts, 0, column(values[begin:end]), end, is_anomalous=False)
     for name in ("count", "mean", "variance"):
         assert getattr(usual(parts), name).tobytes() == getattr(usual(whole), name).tobytes()
     assert (parts.missing, parts.left_out) == (whole.missing, whole.left_out)
@@ -165,7 +178,8 @@ def test_a_round_teaches_what_its_windows_teach_one_by_one(rows, warm_up, relear
     values[values > 2] = np.nan
     at = np.arange(len(rows), dtype=np.int64)
     expected = [
-        one_by_one.learn(
+        learn(
+            one_by_one,
             int(device[row]),
             values[row, samples[row] - fresh[row] : samples[row]],
             row,
@@ -208,10 +222,10 @@ def test_rounds_hold_each_row_once_and_each_device_once(device):
 def test_case_12_a_constant_is_calm_and_marked_as_of_low_variance():
     baseline = new(warm_up=2)
     assert z(baseline, 14.62) is None  # n = 0
-    baseline.learn(0, column([14.62]), 0, is_anomalous=False)
+    learn(baseline, 0, column([14.62]), 0, is_anomalous=False)
     assert z(baseline, 14.62) is None  # n = 1
     assert baseline.is_low_variance(0).tolist() == [False]
-    baseline.learn(0, column([14.62] * 999), 0, is_anomalous=False)
+    learn(baseline, 0, column([14.62] * 999), 0, is_anomalous=False)
     found, is_ready = baseline.z_scores(windows([14.62, 14.63]))
     assert is_ready.tolist() == [True]
     assert found[0, 0, 0] == 0.0
@@ -229,7 +243,7 @@ def test_case_12_a_floor_says_what_a_constant_sensor_may_do():
 def test_case_13_a_nan_is_skipped_and_counted(dtype):
     baseline = new()
     for value in [1, 2, math.nan, 3]:
-        baseline.learn(0, np.array([[value]], dtype=dtype), 0, is_anomalous=False)
+        learn(baseline, 0, np.array([[value]], dtype=dtype), 0, is_anomalous=False)
     estimate = usual(baseline)
     assert (estimate.count[0], estimate.mean[0], baseline.missing) == (3, 2.0, 1)
     assert math.isclose(estimate.variance[0], 2 / 3, rel_tol=1e-12)
@@ -240,7 +254,7 @@ def test_case_13_a_nan_is_skipped_and_counted(dtype):
 def test_case_13_b_a_large_offset_cancels_nothing(warm_up):
     baseline = new(warm_up=warm_up)
     for value in [1000000004.0, 1000000007.0, 1000000013.0, 1000000016.0]:
-        baseline.learn(0, column([value]), 0, is_anomalous=False)
+        learn(baseline, 0, column([value]), 0, is_anomalous=False)
     estimate = usual(baseline)
     assert estimate.mean[0] == 1000000010.0
     assert math.isclose(estimate.variance[0], 22.5, rel_tol=1e-9)
@@ -286,13 +300,13 @@ def test_case_20_wild_values_in_the_warm_up_have_no_lasting_effect():
 
 def test_a_calm_window_breaks_what_goes_on_for_long():
     baseline = taught([1.0, 2.0, 3.0], relearn_ns=10)
-    assert not baseline.learn(0, column([9.0]), 0, is_anomalous=True)
-    assert not baseline.learn(0, column([2.0]), 9, is_anomalous=False)
-    assert not baseline.learn(0, column([9.0]), 10, is_anomalous=True)
-    assert not baseline.learn(0, column([9.0]), 19, is_anomalous=True)
-    assert baseline.learn(0, column([9.0]), 20, is_anomalous=True)
+    assert not learn(baseline, 0, column([9.0]), 0, is_anomalous=True)
+    assert not learn(baseline, 0, column([2.0]), 9, is_anomalous=False)
+    assert not learn(baseline, 0, column([9.0]), 10, is_anomalous=True)
+    assert not learn(baseline, 0, column([9.0]), 19, is_anomalous=True)
+    assert learn(baseline, 0, column([9.0]), 20, is_anomalous=True)
     assert usual(baseline).count.tolist() == [0]
-    assert not baseline.learn(0, column([9.5]), 21, is_anomalous=False)
+    assert not learn(baseline, 0, column([9.5]), 21, is_anomalous=False)
     assert usual(baseline).mean.tolist() == [9.25]
 
 
@@ -308,13 +322,13 @@ def test_a_coarse_sensor_keeps_its_rarer_values():
 def test_each_channel_warms_up_by_itself_and_the_device_is_ready_with_the_last():
     baseline = new(floor=(0.0, 0.0))
     for first, second in [(1.0, 10.0), (3.0, math.nan), (1.0, math.nan)]:
-        baseline.learn(0, np.array([[first, second]]), 0, is_anomalous=False)
+        learn(baseline, 0, np.array([[first, second]]), 0, is_anomalous=False)
     probe = WindowBatch(
         device=np.array([0]), start=np.array([0]), end=np.array([0]), values=np.array([[[2.0, 14.0]]])
     )
     assert baseline.z_scores(probe)[1].tolist() == [False]
     assert baseline.z_scores(probe)[0].tolist() == [[[0.0, 0.0]]]
-    baseline.learn(0, np.array([[3.0, 12.0]]), 0, is_anomalous=False)
+    learn(baseline, 0, np.array([[3.0, 12.0]]), 0, is_anomalous=False)
     scores, is_ready = baseline.z_scores(probe)
     assert is_ready.tolist() == [True]
     assert scores.tolist() == [[[0.0, 3.0]]]
@@ -324,11 +338,11 @@ def test_each_channel_warms_up_by_itself_and_the_device_is_ready_with_the_last()
 def test_state_does_not_change_with_what_is_learnt_later():
     baseline = taught([1.0], warm_up=3)
     state = baseline.state()
-    baseline.learn(0, column([2.0, 3.0, 4.0]), 0, is_anomalous=False)
+    learn(baseline, 0, column([2.0, 3.0, 4.0]), 0, is_anomalous=False)
     after = new(warm_up=3)
     after.restore(state)
     assert z(after, 2.0) is None
-    after.learn(0, column([2.0, 3.0, 4.0]), 0, is_anomalous=False)
+    learn(after, 0, column([2.0, 3.0, 4.0]), 0, is_anomalous=False)
     assert z(after, 2.0) == z(baseline, 2.0)
 
 
@@ -336,7 +350,7 @@ def test_a_shorter_warm_up_takes_what_has_been_gathered():
     before = taught([1.0, 2.0, 3.0], warm_up=10)
     after = new(warm_up=2)
     after.restore(before.state())
-    after.learn(0, column([4.0]), 0, is_anomalous=False)
+    learn(after, 0, column([4.0]), 0, is_anomalous=False)
     assert usual(after).mean.tolist() == [2.5]
 
 
@@ -351,3 +365,8 @@ def test_a_shorter_warm_up_takes_what_has_been_gathered():
 def test_arguments_out_of_range_are_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
         new(**options)
+
+
+def test_a_state_of_other_channels_is_none():
+    with pytest.raises(ValueError, match="expected an array of int64"):
+        new(floor=(0.0, 0.0)).restore(new().state())
