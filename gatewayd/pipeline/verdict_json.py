@@ -36,7 +36,7 @@ class Documents:
                 "samples": prediction.samples,
             },
             "score": significant(prediction.score),
-            "threshold": significant_threshold(prediction.threshold),
+            "threshold": threshold_digits(prediction.threshold),
             "verdict": "anomalous" if prediction.is_anomalous else "normal",
             "model": self._model,
         }
@@ -119,4 +119,7 @@ def significant(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-significant_threshold = lru_cache(maxsize=256)(significant)  # a threshold is the same for window after window
+@lru_cache(maxsize=256)  # the same for window after window
+def threshold_digits(value: float | None) -> float | None:
+    """Round a threshold as ``significant`` does; None where there is none yet."""
+    return None if value is None else significant(value)

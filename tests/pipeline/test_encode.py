@@ -1,20 +1,46 @@
 """What is published: the same for the same verdict, on topics that a broker takes."""
 
 import json
+import sys
 from dataclasses import replace
 
+import cbor2
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.domain.topic import TopicTemplate
 from gatewayd.domain.verdict import Prediction
-from gatewayd.pipeline.encode import Device, Encoder, Origin
-from tests.support.verdicts import CLEARED, DEVICES, INSTANTS, P3, PREDICTIONS, RAISED, STUCK, TEXT, alerts
+from gatewayd.pipeline.encode import Device, Encoder, Origin, make_edge_node
+from tests.support.schemas import documented, shown
+from tests.support.verdicts import (
+    ANOMALOUS,
+    CLEARED,
+    DEVICES,
+    INSTANTS,
+    P3,
+    PREDICTIONS,
+    PUMP,
+    RAISED,
+    ROOM,
+    ROOM_ORIGIN,
+    STUCK,
+    TEXT,
+    VACANT,
+    alerts,
+)
 
 
 def encoder(topic="plant/{gateway}/{stream}/{device}", **changes):
     origin = {"gateway": "gw", "stream": "pump", "model": "m", "version": "1", "runtime": "r 1"}
     return Encoder(Origin(**{**origin, **changes}), broker="b", topic=TopicTemplate.parse(topic), qos=1)
+
+
+def encoder_of(encoding, origin=PUMP, **options):
+    if encoding == "sparkplug_b":
+        options["edge_node"] = make_edge_node(group="plant", gateway=origin.gateway, broker="b", qos=1)
+    topic = TopicTemplate.parse("{stream}/{device}")
+    return Encoder(origin, broker="b", topic=topic, qos=1, encoding=encoding, **options)
 
 
 @given(device=DEVICES, at=INSTANTS)
@@ -125,3 +151,113 @@ def test_a_late_subscriber_sees_only_what_stands():
         retained[state.topic] = state.payload
     standing = [json.loads(payload) for payload in retained.values() if payload]
     assert [document["id"] for document in standing] == [STUCK.id]
+
+
+@given(verdict=PREDICTIONS | alerts(), device=DEVICES)
+def test_cbor_holds_the_document_that_json_holds(verdict, device):
+    in_json, in_cbor = (
+        encoder_of(encoding).publications(verdict, device)[0] for encoding in ("json", "cbor")
+    )
+    assert cbor2.loads(in_cbor.payload) == json.loads(in_json.payload)
+    assert in_cbor == replace(in_json, payload=in_cbor.payload, content_type="application/cbor")
+
+
+def test_the_documentation_shows_a_document_in_cbor():
+    (block,) = shown("text", "cbor")
+    payload = encoder_of("cbor", ROOM_ORIGIN).prediction(VACANT, ROOM).payload
+    assert bytes.fromhex(block) == payload
+    assert cbor2.loads(payload) == documented()[1]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content_type"),
+    [
+        ("json", "application/json"),
+        ("cbor", "application/cbor"),
+        ("senml", "application/senml+json"),
+        ("sparkplug_b", "application/x-protobuf"),
+    ],
+)
+def test_every_encoding_says_what_it_is(encoding, content_type):
+    for verdict in (ANOMALOUS, RAISED):
+        for publication in encoder_of(encoding).publications(verdict, P3):
+            assert publication.content_type == content_type
+
+
+@pytest.mark.parametrize("encoding", ["json", "cbor", "senml"])
+def test_one_verdict_is_one_publication_but_for_what_is_retained(encoding):
+    spoken = encoder_of(encoding)
+    assert spoken.publications(ANOMALOUS, P3) == [spoken.prediction(ANOMALOUS, P3)]
+    assert spoken.publications(RAISED, P3) == [spoken.alert(RAISED, P3)]
+    spoken = encoder_of(encoding, retains_alerts=True)
+    assert spoken.publications(ANOMALOUS, P3) == [spoken.prediction(ANOMALOUS, P3)]
+    for alert in (RAISED, CLEARED):
+        assert spoken.publications(alert, P3) == [spoken.alert(alert, P3), spoken.alert_state(alert, P3)]
+
+
+def test_streams_share_an_edge_nodes_numbers():
+    """What a host sees of them is told in tests/pipeline/test_sparkplug_node.py."""
+    node = make_edge_node(group="plant", gateway="line1-gw", broker="b", qos=0)
+    topic = TopicTemplate.parse("{stream}/{device}")
+    pumps, rooms = (
+        Encoder(origin, broker="b", topic=topic, qos=0, encoding="sparkplug_b", edge_node=node)
+        for origin in (PUMP, ROOM_ORIGIN)
+    )
+    sent = [
+        *pumps.publications(ANOMALOUS, P3),
+        *rooms.publications(VACANT, ROOM),
+        *pumps.publications(ANOMALOUS, P3),
+        *rooms.publications(replace(RAISED, id="r"), ROOM),
+    ]
+    assert [one.topic.split("/", 2)[2] for one in sent] == [
+        "NBIRTH/line1-gw",
+        "DBIRTH/line1-gw/pump:l1:p3",
+        "DBIRTH/line1-gw/room:room",
+        "DDATA/line1-gw/pump:l1:p3",
+        "DBIRTH/line1-gw/room:room",
+    ]
+
+
+def test_only_predictions_expire():
+    spoken = encoder_of("json", expires_s=60, retains_alerts=True)
+    found = spoken.publications(ANOMALOUS, P3) + spoken.publications(RAISED, P3)
+    assert [(one.kind, one.expires_s) for one in found] == [
+        ("prediction", 60),
+        ("alert", None),
+        ("alert_state", None),
+    ]
+
+
+def test_what_is_taken_away_is_of_no_type():
+    assert encoder_of("json").alert_state(CLEARED, P3).content_type is None
+    assert encoder_of("json").alert_state(RAISED, P3).content_type == "application/json"
+
+
+def test_an_edge_node_and_sparkplug_go_together():
+    node = make_edge_node(group="plant", gateway="g", broker="b", qos=0)
+    topic = TopicTemplate.parse("{device}")
+    for wrong in ({"encoding": "sparkplug_b"}, {"encoding": "json", "edge_node": node}):
+        with pytest.raises(ValueError, match="go together"):
+            Encoder(PUMP, broker="b", topic=topic, qos=0, **wrong)
+    with pytest.raises(ValueError, match="retains no alerts"):
+        encoder_of("sparkplug_b", retains_alerts=True)
+
+
+def test_a_missing_extra_is_named_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cbor2", None)
+    with pytest.raises(
+        ValueError, match=r"^encoding 'cbor' needs the package 'cbor2'; pip install '\.\[formats\]'"
+    ):
+        encoder_of("cbor")
+    encoder_of("json")
+    monkeypatch.delitem(sys.modules, "gatewayd.pipeline.sparkplug_node", raising=False)
+    monkeypatch.delitem(sys.modules, "gatewayd.formats.sparkplug_schema", raising=False)
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    with pytest.raises(ValueError, match=r"encoding 'sparkplug_b' needs the package 'google\.protobuf'"):
+        make_edge_node(group="plant", gateway="g", broker="b", qos=0)
+
+
+def test_a_module_of_ours_that_is_gone_is_no_missing_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gatewayd.pipeline.sparkplug_node", None)
+    with pytest.raises(ModuleNotFoundError):
+        make_edge_node(group="plant", gateway="g", broker="b", qos=0)

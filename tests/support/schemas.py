@@ -30,6 +30,12 @@ def documented() -> list[Document]:
     return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
 
 
+def shown(language: str, about: str) -> list[str]:
+    """Return the blocks of docs/payloads.md that are marked so: ``json senml`` is a SenML pack."""
+    text = (DOCS / "payloads.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language} {about}\n(.*?)\n```", text, re.DOTALL)
+
+
 def kind_of(document: Document) -> str:
     """Tell which schema a document is meant for."""
     return str(document.get("kind", "status"))

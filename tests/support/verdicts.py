@@ -19,19 +19,27 @@ DEVICES = st.builds(
     TEXT.filter(bool),
     TEXT,
 )
-PREDICTIONS = st.builds(
-    Prediction,
-    device=st.just(0),
-    start=INSTANTS,
-    end=INSTANTS,
-    samples=st.integers(1, 1000),
-    score=FINITE,
-    threshold=FINITE,
-    is_anomalous=st.booleans(),
-    contributions=st.none() | PARTS,
-    label=st.just("calm"),
-    probabilities=st.none() | st.just({"calm": 0.25, "wear": 0.75}),
-)
+
+
+@st.composite
+def predictions(draw):
+    """Any prediction, with and without what only some tasks have."""
+    threshold = draw(st.none() | FINITE)
+    return Prediction(
+        device=0,
+        start=draw(INSTANTS),
+        end=draw(INSTANTS),
+        samples=draw(st.integers(1, 1000)),
+        score=draw(FINITE),
+        threshold=threshold,
+        is_anomalous=draw(st.booleans()) and threshold is not None,
+        contributions=draw(st.none() | PARTS),
+        label="calm",
+        probabilities=draw(st.none() | st.just({"calm": 0.25, "wear": 0.75})),
+    )
+
+
+PREDICTIONS = predictions()
 _LASTS = ("raised", "escalated")
 _IS_OVER = ("cleared", "latched", "reset")
 
