@@ -15,12 +15,12 @@ STEPS = st.lists(
 
 
 def touch(silence, rows):
+    """Cuts as (row, {device: since})."""
     device, steady_at = (np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
-    cuts = silence.touch(device, steady_at)
-    for row, devices, since in cuts:
-        assert (steady_at[row] - since >= silence._after_ns).all()
-        assert len(since) == len(devices)
-    return [(row, devices.tolist()) for row, devices, _ in cuts]
+    return [
+        (row, dict(zip(devices.tolist(), since.tolist(), strict=True)))
+        for row, devices, since in silence.touch(device, steady_at)
+    ]
 
 
 def timed(steps):
@@ -55,9 +55,11 @@ def told(events, cuts, *, resume_at=None):
         assert list(entries) == sorted(entries)
         heard = {}
         for row, (device, now) in enumerate(batch):
-            for other in entries.get(row, []):
+            silent = entries.get(row, {})
+            assert list(silent) == sorted(silent)
+            for other, since in silent.items():
                 story.setdefault(other, []).append("silent")
-                since = heard.get(other, before.get(other))
+                assert since == heard.get(other, before.get(other))
                 assert now - since >= AFTER  # by this row it has been silent for long enough
             story.setdefault(device, []).append("heard")
             heard[device] = now
@@ -111,7 +113,7 @@ def _last(story):
 def test_devices_that_were_silent_before_the_batch_stand_at_its_first_row():
     silence = Silence(after_ns=AFTER)
     assert touch(silence, [(0, 100), (1, 100), (2, 100), (3, 105)]) == []
-    assert touch(silence, [(4, 112), (2, 112), (0, 113), (3, 114)]) == [(0, [0, 2])]
+    assert touch(silence, [(4, 112), (2, 112), (0, 113), (3, 114)]) == [(0, {0: 100, 2: 100})]
 
 
 def test_silences_that_overlap_cost_one_cut():
@@ -119,7 +121,10 @@ def test_silences_that_overlap_cost_one_cut():
     silence = Silence(after_ns=AFTER)
     rows = [(device, 100 + 60 * minute + device // 100) for minute in range(3) for device in range(500)]
     everybody = list(range(500))
-    assert touch(silence, rows) == [(500, everybody), (1000, everybody)]
+    assert [(row, list(devices)) for row, devices in touch(silence, rows)] == [
+        (500, everybody),
+        (1000, everybody),
+    ]
 
 
 def test_silence_is_exact_to_the_nanosecond():
@@ -138,7 +143,7 @@ def test_silence_is_exact_to_the_nanosecond():
 
 def test_one_nanosecond_is_the_shortest_silence():
     silence = Silence(after_ns=1)
-    assert touch(silence, [(0, 5), (0, 5), (0, 6)]) == [(2, [0])]
+    assert touch(silence, [(0, 5), (0, 5), (0, 6)]) == [(2, {0: 5})]
 
 
 def test_since_is_when_the_latest_reading_came():
@@ -171,7 +176,7 @@ def test_a_reading_may_be_the_first_that_shows_the_earlier_clock():
     touch(before, [(0, 10**18), (1, 10**18)])
     after = Silence(after_ns=AFTER)
     after.restore(before.state())
-    assert touch(after, [(0, 5), (1, 15)]) == [(1, [1])]
+    assert touch(after, [(0, 5), (1, 15)]) == [(1, {1: 5})]
     assert after.due(16).tolist() == [0]
 
 
