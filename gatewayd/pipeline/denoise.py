@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gatewayd.domain.arrays import Float64, Int64
+from gatewayd.domain.arrays import Bool, Float64, Int64
 from gatewayd.domain.reading import Batch
-from gatewayd.domain.state import State
-from gatewayd.pipeline.groups import by_device
+from gatewayd.domain.state import State, as_int64, as_state
+from gatewayd.pipeline.groups import by_device, grown
 from gatewayd.pipeline.history import History, Series
 
 
@@ -44,13 +44,16 @@ class Denoiser:
 
     Args:
         methods: One per channel, in the order of columns; None leaves the channel as it is.
+        max_gap_ns: After a longer time between two of its values a channel begins anew; None: never.
     """
 
-    def __init__(self, methods: Sequence[Median | Ema | None]) -> None:
+    def __init__(self, methods: Sequence[Median | Ema | None], *, max_gap_ns: int | None = None) -> None:
         self._methods = tuple(methods)
         depth = max((method.window for method in methods if isinstance(method, Median)), default=1)
         # Of a median's channel the latest values; of an average's one, what the average was.
         self._history = History(depth=depth, channels=len(methods))
+        self._max_gap_ns = max_gap_ns
+        self._last: Int64 = np.zeros((0, len(methods)), dtype=np.int64)  # when the latest of them were taken
 
     def apply(self, batch: Batch) -> Batch:
         """Return the readings with smoothed values.
@@ -60,29 +63,38 @@ class Denoiser:
         """
         if not len(batch):
             return batch
-        self._history.grow(int(batch.device.max()) + 1)
+        self._grow(int(batch.device.max()) + 1)
         groups = by_device(batch.device)
         values = batch.values.copy()
         for channel, method in enumerate(self._methods):
-            series = None if method is None else Series.of(batch, groups, channel)
-            if series is None or not len(series.row):
+            if method is None:
                 continue
-            if isinstance(method, Median):
-                trail = self._history.trail(series, channel)
+            series, is_anew = self._runs(Series.of(batch, groups, channel), channel)
+            if isinstance(method, Ema):
+                values[series.row, channel] = self._averages(series, channel, is_anew, method.alpha)
+            elif len(series.row):
+                trail = self._history.trail(series, channel, is_anew)
                 values[series.row, channel] = _medians(trail.through(method.window))
                 self._history.extend(series, channel, trail)
-            elif isinstance(method, Ema):
-                values[series.row, channel] = self._averages(series, channel, method.alpha)
         return Batch(device=batch.device, taken_at=batch.taken_at, values=values)
 
-    def _averages(self, series: Series, channel: int, alpha: float) -> list[float]:
+    def _runs(self, series: Series, channel: int) -> tuple[Series, Bool]:
+        """Split a series at gaps; return it, and which of its groups begin behind one."""
+        if self._max_gap_ns is None:
+            return series, np.zeros(len(series.device), dtype=np.bool_)
+        before = series.before(series.taken_at, self._last[series.device, channel])
+        is_gap = series.taken_at - before > self._max_gap_ns
+        self._last[series.device, channel] = series.taken_at[series.last]
+        runs = series.split(is_gap)
+        return runs, is_gap[runs.first]
+
+    def _averages(self, series: Series, channel: int, is_anew: Bool, alpha: float) -> list[float]:
         """Return the average after each value, which needs the one before it; remember each device's last one."""
         result: list[float] = series.values.tolist()
         rest = 1 - alpha
-        for device, first, last in zip(
-            series.device.tolist(), series.first.tolist(), series.last.tolist(), strict=True
-        ):
-            before = self._history.latest(device, channel)
+        columns = (series.device, series.first, series.last, is_anew)
+        for device, first, last, begins in zip(*(column.tolist() for column in columns), strict=True):
+            before = [] if begins else self._history.latest(device, channel)
             average = before[-1] if before else result[first]
             for place in range(first, last + 1):
                 value = result[place]
@@ -93,21 +105,31 @@ class Denoiser:
         return result
 
     def restart(self, devices: Int64) -> None:
-        """Forget these devices, as after a gap: their next values are first ones."""
+        """Forget these devices: their next values are first ones."""
         known = devices[devices < self._history.devices]
         self._history.forget(known)
 
     def state(self) -> State:
         """Copy out what is remembered."""
-        return self._history.state()
+        return {"history": self._history.state(), "last": self._last[: self._history.devices].copy()}
 
     def restore(self, state: State) -> None:
         """Go on from a state.
 
         Raises:
-            ValueError: The state is of other channels.
+            ValueError: It is no such state, or one of other channels.
         """
-        self._history.restore(state)
+        self._history.restore(as_state(state["history"]))
+        last = as_int64(state["last"], *self._last.shape[1:])
+        self._grow(len(last))
+        self._last[: len(last)] = last
+
+    def _grow(self, devices: int) -> None:
+        self._history.grow(devices)
+        have = len(self._last)
+        if devices > have:
+            more = grown(have, devices) - have
+            self._last = np.concatenate([self._last, np.zeros((more, self._last.shape[1]), dtype=np.int64)])
 
 
 def _medians(windows: Float64) -> Float64:

@@ -6,6 +6,7 @@ back from every row of a batch at once, each device's values in the batch are la
 ``Trail``); what a row sees is then a slice, however the readings were cut into batches.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -54,17 +55,28 @@ class Series:
             is_first = np.empty(len(row), dtype=np.bool_)
             is_first[:1] = True
             np.not_equal(device[1:], device[:-1], out=is_first[1:])
+        return cls._grouped(row, device, batch.taken_at[row], values, is_first)
+
+    @classmethod
+    def _grouped(
+        cls, row: Int64, device: Int64, taken_at: Int64, values: Float64, is_first: Bool
+    ) -> "Series":
         first = np.flatnonzero(is_first)
-        last = np.append(first[1:], len(row))[: len(first)] - 1
         return cls(
             row=row,
             group=np.cumsum(is_first) - 1,
-            taken_at=batch.taken_at[row],
+            taken_at=taken_at,
             values=values,
             device=device[first],
             first=first,
-            last=last,
+            last=np.append(first[1:], len(row))[: len(first)] - 1,
         )
+
+    def split(self, begins: Bool) -> "Series":
+        """Return the same values with more groups: another one where one ``begins``, shape ``(m,)``."""
+        is_first = begins.copy()
+        is_first[self.first] = True
+        return self._grouped(self.row, self.device[self.group], self.taken_at, self.values, is_first)
 
     def before(self, column: npt.NDArray[_T], carried: npt.NDArray[_T]) -> npt.NDArray[_T]:
         """Return what stands before each value in ``column``; before a group's first, what was ``carried`` over."""
@@ -125,28 +137,37 @@ class History:
     def latest(self, device: int, channel: int) -> list[float]:
         """Return a device's remembered values of a channel, oldest first."""
         values: list[float] = self._values[device, channel].tolist()
-        have = next((place for place, value in enumerate(values) if value == value), self.depth)  # noqa: PLR0124  # NaN
-        return values[have:]
+        if not math.isnan(values[0]):
+            return values
+        if math.isnan(values[-1]):
+            return []
+        return [value for value in values if not math.isnan(value)]
 
     def replace(self, device: int, channel: int, values: Sequence[float]) -> None:
         """Remember these finite values, oldest first, instead of what was; the latest ``depth`` of them."""
-        place = self._values[device, channel]
-        kept = values[-self.depth :]
-        place[: self.depth - len(kept)] = np.nan
-        place[self.depth - len(kept) :] = kept
+        missing = self.depth - len(values)
+        self._values[device, channel] = [*[math.nan] * missing, *values] if missing > 0 else values[-missing:]
 
-    def trail(self, series: Series, channel: int) -> Trail:
-        """Lay a batch's values of a channel behind those remembered."""
+    def trail(self, series: Series, channel: int, is_anew: Bool | None = None) -> Trail:
+        """Lay a batch's values of a channel behind those remembered.
+
+        Args:
+            series: The values.
+            channel: Whose they are.
+            is_anew: Shape ``(groups,)``, behind which groups nothing is to be laid; None: none.
+        """
         groups, depth = np.arange(len(series.device)), self.depth
         values = np.empty(len(series.values) + len(groups) * depth, dtype=np.float64)
         position = np.arange(len(series.values)) + (series.group + 1) * depth
         values[position] = series.values
         remembered = (series.first + groups * depth)[:, None] + np.arange(depth)
         values[remembered] = self._values[series.device, channel]
+        if is_anew is not None:
+            values[remembered[is_anew]] = np.nan
         return Trail(values=values, position=position)
 
     def extend(self, series: Series, channel: int, trail: Trail, is_taken: Bool | None = None) -> None:
-        """Remember a batch's values.
+        """Remember a batch's values; of a device that has several groups, those of the last one.
 
         Args:
             series: The values.
@@ -169,15 +190,20 @@ class History:
         return {"values": self._values[: self.devices].copy()}
 
     def restore(self, state: State) -> None:
-        """Go on from a state; of a deeper history with its latest values.
+        """Go on from a state; from that of a deeper history with its latest values.
 
         Raises:
-            ValueError: The state is of other channels.
+            ValueError: It is no such state, or one of other channels.
         """
         values = state["values"]
-        assert isinstance(values, np.ndarray)
-        if values.ndim != self._values.ndim or values.shape[1] != self._values.shape[1]:
-            raise ValueError(f"a history of shape {values.shape} is of other channels")
+        if (
+            not isinstance(values, np.ndarray)
+            or values.dtype != np.float64
+            or values.ndim != self._values.ndim
+        ):
+            raise ValueError("expected the values of a history")
+        if values.shape[1] != self._values.shape[1]:
+            raise ValueError(f"a history of {values.shape[1]} channels, not of {self._values.shape[1]}")
         self.grow(len(values))
         depth = min(self.depth, values.shape[2])
         self._values[: len(values), :, self.depth - depth :] = values[:, :, values.shape[2] - depth :]

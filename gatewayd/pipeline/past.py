@@ -1,13 +1,12 @@
 """What rules judge a channel's values by: of one device while it is judged, and of all devices between batches."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gatewayd.domain.arrays import Bool, Float64, Int64
-from gatewayd.domain.state import State
+from gatewayd.domain.state import State, as_float64, as_int64, as_state
 from gatewayd.pipeline.groups import grown
 from gatewayd.pipeline.history import History, Series, Trail
 
@@ -133,15 +132,12 @@ class Pasts:
         """Go on from a state.
 
         Raises:
-            ValueError: The state is of other channels.
+            ValueError: It is no such state, or one of other channels.
         """
-        good, spikes, equal, numbers = state["good"], state["spikes"], state["equal"], state["numbers"]
-        assert isinstance(good, Mapping)
-        assert isinstance(spikes, Mapping)
-        assert isinstance(equal, np.ndarray)
-        assert isinstance(numbers, np.ndarray)
-        self.good.restore(good)
-        self._spikes.restore(spikes)
-        self.grow(len(equal))
+        self.good.restore(as_state(state["good"]))
+        self._spikes.restore(as_state(state["spikes"]))
+        equal = as_float64(state["equal"], *self.equal.shape[1:])
+        numbers = as_int64(state["numbers"], *self.numbers.shape[1:])
+        self.grow(max(len(equal), len(numbers)))
         self.equal[: len(equal)] = equal
         self.numbers[: len(numbers)] = numbers

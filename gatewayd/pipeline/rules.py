@@ -19,7 +19,7 @@ from gatewayd.pipeline.history import Series, Trail
 from gatewayd.pipeline.judge import NS_PER_S, SIGMA_PER_MAD, ChannelRules, Findings, Judge, Transition
 from gatewayd.pipeline.past import EQUAL_COUNT, EQUAL_SINCE, GOOD_AT, IS_STUCK, SIDE, Pasts
 
-_FEW = 16  # readings below which judging them one by one costs less
+_FEW = 8  # readings below which judging them one by one costs less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ class Rules:
         """Go on from a state.
 
         Raises:
-            ValueError: The state is of other channels.
+            ValueError: It is no such state, or one of other channels.
         """
         self._pasts.restore(state)
 

@@ -1,5 +1,6 @@
 """Smoothing: held to a plain reference per device and channel, and to itself however batches are cut."""
 
+import itertools
 import math
 import statistics
 
@@ -19,20 +20,31 @@ METHODS = st.lists(
     min_size=2,
     max_size=2,
 )
-ROWS = st.lists(st.tuples(st.integers(0, 3), st.tuples(VALUES, VALUES)), max_size=60)
+STEPS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from([1, 1, 2, 9, 10]), st.tuples(VALUES, VALUES)), max_size=60
+)
+
+
+def timed(steps):
+    """Rows of (device, time, values)."""
+    times = itertools.accumulate(step for _, step, _ in steps)
+    return [(device, 100 + time, values) for (device, _, values), time in zip(steps, times, strict=True)]
+
+
+ROWS = STEPS.map(timed)
 
 
 def as_batch(rows):
     return Batch(
-        device=np.array([device for device, _ in rows], dtype=np.int64),
-        taken_at=np.arange(len(rows), dtype=np.int64),
-        values=np.array([values for _, values in rows], dtype=np.float64).reshape(len(rows), 2),
+        device=np.array([row[0] for row in rows], dtype=np.int64),
+        taken_at=np.array([row[1] for row in rows], dtype=np.int64),
+        values=np.array([row[2] for row in rows], dtype=np.float64).reshape(len(rows), 2),
     )
 
 
 def column(values):
     """One device, its first channel; the second is always 0."""
-    return as_batch([(0, (value, 0.0)) for value in values])
+    return as_batch([(0, at, (value, 0.0)) for at, value in enumerate(values)])
 
 
 def middle(values):
@@ -53,26 +65,40 @@ def smoothed(method, values):
     return result
 
 
-def in_parts(denoiser, rows, cuts, methods):
+def in_parts(rows, cuts, methods, gap):
     """The values that come out when rows are cut; the state moves into a fresh object at each cut."""
-    parts = []
+    denoiser, parts = Denoiser(methods, max_gap_ns=gap), []
     places = sorted(cuts)
     for start, end in zip([0, *places], [*places, len(rows)], strict=True):
         parts.append(denoiser.apply(as_batch(rows[start:end])).values)
         state = denoiser.state()
-        denoiser = Denoiser(methods)
+        denoiser = Denoiser(methods, max_gap_ns=gap)
         denoiser.restore(state)
     return np.concatenate(parts)
 
 
-@given(methods=METHODS, rows=ROWS, data=st.data())
-def test_values_equal_the_reference_however_the_readings_are_cut(methods, rows, data):
+def runs(places, rows, gap):
+    """A device's places in parts between which more than the gap has passed."""
+    parts = []
+    for place in places:
+        if not parts or (gap is not None and rows[place][1] - rows[parts[-1][-1]][1] > gap):
+            parts.append([])
+        parts[-1].append(place)
+    return parts
+
+
+@given(methods=METHODS, rows=ROWS, gap=st.sampled_from([None, 9, 4]), data=st.data())
+def test_values_equal_the_reference_however_the_readings_are_cut(methods, rows, gap, data):
     cuts = data.draw(st.lists(st.integers(0, len(rows)), max_size=4))
-    found = in_parts(Denoiser(methods), rows, cuts, methods)
+    found = in_parts(rows, cuts, methods, gap)
     for device in range(4):
         places = [place for place, row in enumerate(rows) if row[0] == device]
         for channel, method in enumerate(methods):
-            expected = smoothed(method, [rows[place][1][channel] for place in places])
+            expected = [
+                value
+                for part in runs(places, rows, gap)
+                for value in smoothed(method, [rows[place][2][channel] for place in part])
+            ]
             assert found[places, channel].tobytes() == np.array(expected, dtype=np.float64).tobytes()
 
 
@@ -106,9 +132,9 @@ def test_a_constant_stays_that_constant(value, alpha):
 @pytest.mark.parametrize("method", [Median(window=3), Ema(alpha=0.5)])
 def test_after_a_restart_a_device_begins_anew_and_the_others_go_on(method):
     denoiser = Denoiser([method, None])
-    denoiser.apply(as_batch([(0, (1.0, 0.0)), (1, (1.0, 0.0))]))
+    denoiser.apply(as_batch([(0, 0, (1.0, 0.0)), (1, 0, (1.0, 0.0))]))
     denoiser.restart(np.array([1, 7], dtype=np.int64))  # 7 was never seen
-    found = denoiser.apply(as_batch([(0, (9.0, 0.0)), (1, (9.0, 0.0))])).values[:, 0]
+    found = denoiser.apply(as_batch([(0, 1, (9.0, 0.0)), (1, 1, (9.0, 0.0))])).values[:, 0]
     assert found.tolist() == [5.0, 9.0]
 
 

@@ -77,6 +77,20 @@ def test_before_a_group_stands_what_was_carried_over():
     assert series.before(series.values, np.array([7.0, 8.0])).tolist() == [7.0, 8.0, 1.0]
 
 
+def test_groups_can_be_split_and_begin_with_nothing_behind_them():
+    history = History(depth=2, channels=2)
+    history.grow(6)
+    history.replace(5, 0, [8.0, 9.0])
+    series = series_of([(5, (1.0, 0.0)), (2, (2.0, 0.0)), (5, (3.0, 0.0))])
+    split = series.split(np.array([False, False, True]))
+    assert split.device.tolist() == [2, 5, 5]
+    assert split.first.tolist() == split.last.tolist() == [0, 1, 2]
+    trail = history.trail(split, 0, np.array([False, False, True]))
+    assert same(trail.before(2), [[math.nan] * 2, [8.0, 9.0], [math.nan] * 2])
+    history.extend(split, 0, trail)
+    assert history.latest(5, 0) == [3.0]
+
+
 def test_only_the_groups_that_are_taken_are_remembered():
     history = History(depth=2, channels=2)
     history.grow(6)
@@ -129,7 +143,10 @@ def test_a_state_is_a_copy_of_the_part_in_use():
 
 
 def test_a_history_of_other_channels_or_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="other channels"):
+    with pytest.raises(ValueError, match="1 channels, not of 2"):
         History(depth=1, channels=2).restore(History(depth=1, channels=1).state())
+    for wrong in (None, np.zeros((1, 1)), np.zeros((1, 1, 1), dtype=np.int64)):
+        with pytest.raises(ValueError, match="expected"):
+            History(depth=1, channels=1).restore({"values": wrong})
     with pytest.raises(ValueError, match="depth"):
         History(depth=0, channels=1)

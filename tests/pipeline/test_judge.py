@@ -107,6 +107,12 @@ def test_a_value_at_the_limit_of_a_rule_is_good():
     assert going_on(rules, [0.0, 0.0, 0.0, math.nextafter(just, 100)])[-1] is None
 
 
+def test_of_an_even_window_the_two_in_the_middle_are_halved():
+    """0 1 3 9: median 2, distances 1 1 2 7, so the MAD is 1.5."""
+    rules = ChannelRules(spike_window=4, spike_deviations=2.0, spike_action="clip")
+    assert going_on(rules, [9.0, 0.0, 3.0, 1.0, 99.0])[-1] == 2 + 2 * (1.4826 * 1.5)
+
+
 def test_a_good_value_ends_a_run_of_spikes():
     rules = ChannelRules(spike_window=3, spike_floor=0.1)
     spikes = [0, 0, 0, 50, 50, 0, 50, 50, 50, 50]

@@ -36,10 +36,10 @@ RULES = st.builds(
 
 @st.composite
 def rows_of(draw, channels, *, is_sparse):
-    """Rows of (device, time, values), times rising for each device."""
+    """Rows of (device, time, values), times rising for most."""
     value = VALUES | EDGES | st.just(math.nan) if is_sparse else VALUES | EDGES
     steps = st.tuples(
-        st.integers(0, 2), st.sampled_from([1, S // 3, S, 20 * S]), st.tuples(*[value] * channels)
+        st.integers(0, 2), st.sampled_from([1, S // 3, S, 20 * S, 0, -S]), st.tuples(*[value] * channels)
     )
     clocks, rows = {}, []
     for device, step, values in draw(st.lists(steps, max_size=60)):
@@ -48,8 +48,27 @@ def rows_of(draw, channels, *, is_sparse):
     return rows
 
 
+@st.composite
+def calm_rows(draw, *, is_sparse):
+    """Rows of which few rules say anything, but for some: most devices are then told at once."""
+    count = draw(st.integers(0, 60))
+    devices = draw(st.integers(1, 6))
+    rows = [[place % devices, place * S // 4, [20 + place % 7 / 32, 21.0]] for place in range(count)]
+    odd = VALUES | st.just(math.nan) if is_sparse else VALUES
+    for place, channel, value in draw(
+        st.lists(st.tuples(st.integers(0, 59), st.integers(0, 1), odd), max_size=3)
+    ):
+        if place < count:
+            rows[place][2][channel] = value
+    return [(device, at, tuple(values)) for device, at, values in rows]
+
+
 CASES = st.tuples(st.lists(RULES, min_size=2, max_size=2), st.booleans()).flatmap(
-    lambda case: st.tuples(st.just(case[0]), st.just(case[1]), rows_of(2, is_sparse=case[1]))
+    lambda case: st.tuples(
+        st.just(case[0]),
+        st.just(case[1]),
+        rows_of(2, is_sparse=case[1]) | calm_rows(is_sparse=case[1]),
+    )
 )
 
 
@@ -150,7 +169,7 @@ def reference(rules, values):
                 value = verdict(value, far, "spike", rules.spike_action)
         if rules.rate and value is not None and last:
             allowed = rules.rate * ((at - last[0]) / 1e9)
-            if abs(value - last[1]) > allowed:
+            if at > last[0] and abs(value - last[1]) > allowed:
                 is_good = False
                 nearest = last[1] + (allowed if value > last[1] else -allowed)
                 value = verdict(value, nearest, "rate", rules.rate_action)
@@ -285,6 +304,29 @@ def test_what_goes_on_was_sent_or_is_finite(case):
     assert is_sparse or np.isfinite(values).all()
 
 
+@pytest.mark.parametrize("few", [0, 10_000])
+@pytest.mark.parametrize(
+    ("rules", "value", "reason"),
+    [
+        ({"least": 0.0}, -1.0, "out_of_range"),
+        ({"greatest": 30.0}, 31.0, "out_of_range"),
+        ({"sentinels": (85.0, -127.0)}, -127.0, "sentinel"),
+        ({"sentinels": (85.0, -127.0), "sentinel_jump": 50.0}, 85.0, "sentinel"),
+        ({"spike_window": 5}, 25.0, "spike"),
+        ({"rate": 0.5}, 25.0, "rate"),
+        ({"stuck_readings": 2, "stuck_action": "drop"}, 20.0, "stuck"),
+    ],
+)
+def test_one_value_among_good_ones_is_found_by_each_rule(few, rules, value, reason):
+    """Four seconds apart by device: each of the values before is good."""
+    calm = [(place % 4, place * S, (20 + place // 4 % 3 / 10,)) for place in range(40)]
+    odd = [(0, 41 * S, (value,)), (1, 41 * S, (20.05,))]
+    kept = Rules([ChannelRules(**rules)], sparse=False, few=few).apply(as_batch([*calm, *odd], 1))
+    assert kept.dropped == {reason: 1}
+    assert kept.examples == {reason: 0}
+    assert len(kept.batch) == 41
+
+
 PROBE = ChannelRules(least=-40, greatest=125, sentinels=(85.0, -127.0), sentinel_jump=10.0)
 
 
@@ -411,7 +453,7 @@ def test_a_channel_without_rules_and_an_empty_batch_pass():
 
 def test_a_state_of_other_channels_is_refused():
     rules = Rules([PROBE, PROBE], sparse=False)
-    with pytest.raises(ValueError, match="other channels"):
+    with pytest.raises(ValueError, match="channels"):
         rules.restore(Rules([PROBE], sparse=False).state())
 
 
