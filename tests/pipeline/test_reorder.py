@@ -12,7 +12,8 @@ from gatewayd.pipeline.reorder import Reorderer
 
 NAN = math.nan
 VALUE = st.sampled_from([NAN, NAN, 1.0, 2.0, -0.0])
-ROW = st.tuples(st.integers(0, 2), st.integers(-5, 40), VALUE, VALUE)
+TIME = st.integers(0, 6) | st.integers(-5, 40)  # many of one instant, and some far apart
+ROW = st.tuples(st.integers(0, 2), TIME, VALUE, VALUE)
 FLUSH = st.frozensets(st.integers(0, 3), max_size=4)
 EVENTS = st.lists(st.one_of(ROW, ROW, ROW, ROW, FLUSH), max_size=60)
 SHAPE = st.tuples(st.integers(0, 12), st.integers(1, 6))
@@ -196,9 +197,10 @@ def test_case_10_order_lateness_boundary_and_a_source_that_goes_quiet():
 
 def test_channels_of_one_instant_that_come_apart_become_one_reading():
     reorderer = Reorderer(channels=2, lateness_ns=5)
-    kept = reorderer.add(as_batch([(0, 1, 20.5, NAN), (0, 1, NAN, 55.0), (0, 9, 21.0, NAN)]))
+    rows = [(0, 1, 20.5, NAN), (0, 1, NAN, 55.0), (0, 9, 21.0, NAN), (0, 9, NAN, 56.0)]
+    kept = reorderer.add(as_batch(rows))
     assert kept.batch.values.tolist() == [[20.5, 55.0]]
-    assert (reorderer.merged, reorderer.waiting, kept.dropped) == (1, 1, {})
+    assert (reorderer.merged, reorderer.waiting, kept.dropped) == (2, 1, {})
 
 
 def test_the_first_value_stays_and_news_beside_a_conflict_are_taken():
