@@ -15,6 +15,7 @@ from gatewayd.errors import GatewayError, StartupError
 EXIT_CONFIG = 78
 _VERBS = {
     "check": "Say all that is wrong with a configuration, or what it would run.",
+    "discover": "Listen to a broker, write a first configuration.",
     "model": "Show and verify model bundles.",
     "run": "Run the gateway.",
     "train": "Make a model bundle from recorded readings (extra 'train').",

@@ -1,0 +1,185 @@
+"""What was found at a broker, and what to call it."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from gatewayd.workbench.channels import Seen
+from gatewayd.workbench.families import Kind
+from gatewayd.workbench.quantities import is_generic, last_word, legal_name
+from gatewayd.workbench.sources import NUMBER, Source
+from gatewayd.workbench.times import Clock
+
+_GRID_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
+_UNKNOWN_GRID_S: Final = 60.0
+_STEM = re.compile(r"([A-Za-z][A-Za-z_-]*[A-Za-z])[-_. ]?[0-9]")
+_DULL = frozenset(
+    {
+        "data",
+        "events",
+        "json",
+        "rpc",
+        "sensor",
+        "sensors",
+        "state",
+        "status",
+        "tele",
+        "telemetry",
+        "up",
+        "value",
+    }
+)
+_HEX = re.compile(r"[0-9a-fA-F:_-]{8,}")
+_SHORT = {
+    "senml_json": "senml",
+    "senml_cbor": "senml",
+    "sparkplug_b": "sparkplug",
+    "shelly_gen2": "shelly",
+    "ttn_v3": "ttn",
+    "influx_line": "influx",
+    "ruuvi_raw": "ruuvi",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFound:
+    """One stream as it may be configured.
+
+    Attributes:
+        name: A legal one; no other stream has it.
+        kind: How it is read.
+        filters: The topic filter, and further ones.
+        is_guess: The filter was generalised from one topic.
+        channels: (name, what was seen), the legal names in order.
+        doubtful: What was seen and left out, with ``doubt``.
+        devices: How many, and what some are called.
+        messages: How many there were on its topics.
+        interval_s: Mean time between two messages of a device; None: too few to tell.
+        example: A topic.
+        align_s: Grid for channels that come in separate messages; None: they come together.
+        clock: How the time stamps compare with arrival; None: there are none.
+        has_time: Whether the time stamps can be used.
+    """
+
+    name: str
+    kind: Kind
+    filters: tuple[str, ...]
+    is_guess: bool
+    channels: tuple[tuple[str, Seen], ...]
+    doubtful: tuple[Seen, ...]
+    devices: tuple[str, ...]
+    messages: int
+    interval_s: float | None
+    example: str
+    align_s: float | None
+    clock: Clock | None
+    has_time: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Something that no stream was made of.
+
+    Attributes:
+        reason: Constant, in snake_case.
+        topics: How many.
+        example: One of them; empty: none was kept.
+    """
+
+    reason: str
+    topics: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that was found.
+
+    Attributes:
+        streams: In order of their filters.
+        left_out: By reason.
+        messages: How many came.
+        topics: How many there were, as far as they were told apart.
+    """
+
+    streams: tuple[StreamFound, ...]
+    left_out: tuple[LeftOut, ...]
+    messages: int
+    topics: int
+
+
+def named(seen: Sequence[Seen], quantity: str) -> tuple[tuple[str, Seen], ...]:
+    """Give channels their names: the fields', made legal.
+
+    Args:
+        seen: The channels.
+        quantity: What the topic says that a single channel called ``value`` measures; empty: nothing.
+    """
+    names: dict[str, Seen] = {}
+    for one in seen:
+        is_nameless = quantity and len(seen) == 1 and (one.field == NUMBER or is_generic(one.field))
+        name = legal_name(quantity if is_nameless else one.field, names, otherwise="channel")
+        names[name] = one
+    return tuple(names.items())
+
+
+def stream_name(
+    kind: Kind, pattern: str, sources: Sequence[Source], channel: str, taken: Collection[str]
+) -> str:
+    """Name a stream: by what its devices are called in common, else by its topic; a single value's also by that.
+
+    Args:
+        kind: How it is read.
+        pattern: Its topic filter.
+        sources: Its devices.
+        channel: Name of its first channel.
+        taken: Names in use.
+    """
+    names = [source.device if source.is_named else level_of(source.device, pattern) for source in sources]
+    stems = {_stem(name.rpartition("/")[2]) for name in names}
+    fixed = [level for level in pattern.split("/") if level and not level.startswith(("+", "#", "{"))]
+    telling = [level for level in fixed if level.lower() not in _DULL and level != channel]
+    if len(stems) == 1 and "" not in stems:
+        name = stems.pop()
+    elif any(source.is_named for source in sources) or kind.root is not None:
+        return legal_name(
+            f"{_SHORT.get(kind.format, kind.format)}-{last_word(channel)}", taken, otherwise="stream"
+        )
+    else:
+        name = telling[-1] if telling else kind.format
+    if kind.format == "number":
+        name = f"{name}-{channel}"
+    return legal_name(name, taken, otherwise="stream")
+
+
+def _stem(name: str) -> str:
+    """Return what a device's name begins with, ``pump-3`` → ``pump``; empty: nothing that says something."""
+    match = None if _HEX.fullmatch(name) else _STEM.match(name)
+    return match[1].lower() if match else ""
+
+
+def level_of(topic: str, pattern: str) -> str:
+    """Return what stands in a topic where its filter has ``{device}``; without that, the topic."""
+    levels = pattern.split("/")
+    return topic.split("/")[levels.index("{device}")] if "{device}" in levels else topic
+
+
+def interval_s(sources: Sequence[Source], fields: Collection[str], *, slowest: bool) -> float | None:
+    """Return the median device's time between two readings of its fastest or slowest channel; None: unknown."""
+    pick = max if slowest else min
+    found = []
+    for source in sources:
+        intervals = [source.interval_s(field) for field in fields if field in source.series]
+        known = [interval for interval in intervals if interval is not None and interval > 0]
+        if known and (not slowest or len(known) == len(intervals)):
+            found.append(pick(known))
+    return median(found) if found else None
+
+
+def grid_s(slowest_s: float | None) -> float:
+    """Return a round time that is no less than the slowest channel's interval."""
+    if slowest_s is None:
+        return _UNKNOWN_GRID_S
+    return next((step for step in _GRID_S if step >= slowest_s * 0.98), _GRID_S[-1])
