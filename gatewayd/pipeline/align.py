@@ -79,6 +79,7 @@ class Aligner:
             raise ValueError(f"expected a method for each of {channels} channels, not {len(methods)}")
         self._channels, self._every_ns, self._max_gap_ns = channels, every_ns, max_gap_ns
         self._methods = tuple(methods)
+        self._grid = [every_ns, max_gap_ns, *methods]
         self._linear = [channel for channel, method in enumerate(methods) if method == "linear"]
         self._held = [channel for channel, method in enumerate(methods) if method != "linear"]
         self._tracks: dict[int, _Track] = {}
@@ -118,6 +119,7 @@ class Aligner:
         tracks = [self._tracks[device] for device in sorted(self._tracks)]
         waiting = [row for track in tracks for row in track.waiting]
         return {
+            "grid": list(self._grid),
             "device": np.array(sorted(self._tracks), dtype=np.int64),
             "seen": np.array([track.seen for track in tracks], dtype=np.int64),
             "times": self._integers([[max(time, _LEAST) for time in track.times] for track in tracks]),
@@ -136,8 +138,10 @@ class Aligner:
         """Go on, new, where another one with the same grid, methods and gap stopped.
 
         Raises:
-            ValueError: It had another number of channels.
+            ValueError: It had another grid, or the state is none.
         """
+        if state["grid"] != self._grid:
+            raise ValueError(f"expected the grid {self._grid}, not {state['grid']!r}")
         times, counts = (as_int64(state[name], self._channels).tolist() for name in ("times", "counts"))
         values, means, rows = (
             as_float64(state[name], self._channels).tolist() for name in ("values", "means", "rows")

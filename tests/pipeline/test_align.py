@@ -285,8 +285,14 @@ def test_a_state_is_a_copy():
     before = {name: np.array(value).tobytes() for name, value in state.items()}
     aligner.add(as_batch([(4, 11, 3.0, 3.0)]))
     assert {name: np.array(value).tobytes() for name, value in state.items()} == before
-    with pytest.raises(ValueError, match="expected an array"):
-        make(["mean"], 10, 100).restore(state)
+
+
+@pytest.mark.parametrize(
+    ("methods", "every", "gap"), [(["mean"], 10, 100), (["mean"] * 2, 5, 100), (["last"] * 2, 10, 100)]
+)
+def test_only_one_of_the_same_grid_is_gone_on_with(methods, every, gap):
+    with pytest.raises(ValueError, match="expected the grid"):
+        make(methods, every, gap).restore(make(["mean"] * 2, 10, 100).state())
 
 
 def test_an_empty_batch_changes_nothing():
