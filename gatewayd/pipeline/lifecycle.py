@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, cast
 
-from gatewayd.domain.state import State, Value
+from gatewayd.domain.state import State
 from gatewayd.domain.verdict import Alert, Change, Condition, Status
 
 Key = tuple[int, Condition, str | None]  # device, condition, channel
@@ -217,10 +217,10 @@ class Alarm:
             "is_low": self._is_low,
             "held_until": self.held_until,
             "waiting": None if self.waiting is None else self.waiting._asdict(),
-            "alert": _written(self.alert),
+            "alert": None if self.alert is None else written(self.alert),
             "is_latched": self.is_latched,
             "told": self.told,
-            "owed": _written(self.owed),
+            "owed": None if self.owed is None else written(self.owed),
             "shelved_until": self.shelved_until,
             "is_out_of_service": self.is_out_of_service,
         }
@@ -230,7 +230,8 @@ class Alarm:
         entry = cast("dict[str, Any]", state)
         self.is_on, self._is_low, self.held_until = entry["is_on"], entry["is_low"], entry["held_until"]
         self.waiting = Seen(**entry["waiting"]) if entry["waiting"] is not None else None
-        self.alert, self.owed = _alert(entry["alert"]), _alert(entry["owed"])
+        self.alert = None if entry["alert"] is None else alert_of(entry["alert"])
+        self.owed = None if entry["owed"] is None else alert_of(entry["owed"])
         self.is_latched, self.told = entry["is_latched"], entry["told"]
         self.shelved_until, self.is_out_of_service = entry["shelved_until"], entry["is_out_of_service"]
         names = [name for name, _ in self._rule.severities]
@@ -340,14 +341,12 @@ def _causes(contributions: Mapping[str, float] | None) -> tuple[tuple[str, float
     return tuple(sorted(contributions.items(), key=lambda cause: (-cause[1], cause[0])))
 
 
-def _written(alert: Alert | None) -> Value:
-    if alert is None:
-        return None
+def written(alert: Alert) -> State:
+    """Write an alert as part of a step's state."""
     parts = {field.name: getattr(alert, field.name) for field in fields(alert)}
     return {**parts, "causes": [list(cause) for cause in alert.causes]}
 
 
-def _alert(entry: dict[str, Any] | None) -> Alert | None:
-    if entry is None:
-        return None
+def alert_of(entry: Mapping[str, Any]) -> Alert:
+    """Return the alert that ``written`` wrote."""
     return Alert(**{**entry, "causes": tuple((name, part) for name, part in entry["causes"])})

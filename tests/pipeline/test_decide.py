@@ -2,11 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.pipeline.alarm import Alarms
 from gatewayd.pipeline.decide import Decider, Rule
+from gatewayd.pipeline.lifecycle import AlarmRule
+from gatewayd.pipeline.threshold import PeaksOverThreshold
 
 N_OF_M = st.integers(1, 6).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m)))
 SCORES = st.lists(st.sampled_from([0.0, 0.7, 0.79, 0.8, 0.9, 1.0, 1.5]), max_size=60)
@@ -15,6 +19,23 @@ SCORES = st.lists(st.sampled_from([0.0, 0.7, 0.79, 0.8, 0.9, 1.0, 1.5]), max_siz
 def make(raise_=(1, 1), clear=(1, 1), threshold=1.0, clear_below=0.8):
     rule = Rule.of(threshold=threshold, raise_=raise_, clear=clear, clear_below=clear_below)
     return Decider(rule, lambda device, first_out_at: f"{device}@{first_out_at}")
+
+
+def told(raise_=(1, 1), clear=(1, 1), threshold=1.0, clear_below=0.8, peaks=None, **options):
+    rule = Rule.of(threshold=threshold, raise_=raise_, clear=clear, clear_below=clear_below)
+    alarms = Alarms(AlarmRule(**options), lambda *parts: "/".join(map(str, parts)))
+    return Decider(rule, alarms=alarms, peaks=peaks)
+
+
+def judge(decider, scores, *, device=0, begin=0):
+    return [
+        decider.judge(device=device, end=at, score=score, contributions=None)
+        for at, score in enumerate(scores, start=begin)
+    ]
+
+
+def changes_of(decisions):
+    return [(alert.state, alert.changed_at) for decision in decisions for alert in decision.changes]
 
 
 def feed(decider, scores, *, device=0, begin=0, contributions=None):
@@ -183,3 +204,136 @@ def test_a_shorter_rule_does_not_raise_at_a_calm_window():
     assert feed(new, [0.0], begin=2) == []
     [(_, raised)] = feed(new, [1.0], begin=3)
     assert (raised.first_out_at, raised.peak_score) == (0, 2.0)
+
+
+@given(scores=SCORES, raise_=N_OF_M, clear=N_OF_M)
+def test_a_decision_is_anomalous_at_its_threshold(scores, raise_, clear):
+    decisions = judge(told(raise_, clear), scores)
+    assert [decision.is_anomalous for decision in decisions] == [score >= 1.0 for score in scores]
+    assert {decision.threshold for decision in decisions} <= {1.0}
+    found = [(at, state) for state, at in changes_of(decisions)]
+    assert found == [(at, state) for at, state, _ in reference(scores, raise_, clear)]
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.8, 0.9, 1.0, 1.5, 2.5])), max_size=80),
+    options=st.fixed_dictionaries(
+        {
+            "raise_": N_OF_M,
+            "clear": N_OF_M,
+            "needs_acknowledge": st.booleans(),
+            "hold_off_ns": st.sampled_from([0, 7]),
+            "severities": st.just((("low", 1.0), ("high", 2.0))),
+        }
+    ),
+    cut=st.integers(0, 80),
+)
+def test_a_restart_and_neighbours_change_nothing(rows, options, cut):
+    together, found = told(**options), []
+    for at, (device, score) in enumerate(rows):
+        if at == cut:
+            state, together = together.state(), told(**options)
+            together.restore(state)
+            assert together.state() == state
+        found += judge(together, [score], device=device, begin=at)
+    for device in range(3):
+        alone = told(**options)
+        for at, (owner, score) in enumerate(rows):
+            if owner == device:
+                assert judge(alone, [score], device=device, begin=at) == [found[at]]
+
+
+def test_a_calm_device_is_not_remembered():
+    decider = told(raise_=(3, 5))
+    judge(decider, [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    assert decider.state()["devices"] == {}
+    judge(decider, [1.0, 1.0, 1.0, 0.0], begin=8)
+    assert decider.state() == told().state()
+
+
+def test_severity_rises_with_the_score_and_stays():
+    decider = told(severities=(("low", 1.0), ("high", 2.0)))
+    decisions = judge(decider, [1.0, 1.9, 2.0, 1.0, 5.0, 0.0])
+    alerts = [alert for decision in decisions for alert in decision.changes]
+    assert [(a.state, a.severity, a.score) for a in alerts] == [
+        ("raised", "low", 1.0),
+        ("escalated", "high", 2.0),
+        ("cleared", "high", 0.0),
+    ]
+    assert alerts[-1].peak_score == 5.0
+
+
+def test_an_anomaly_that_outlasts_its_hold_off_is_raised_by_an_anomalous_window():
+    decider = told(hold_off_ns=5)
+    decisions = judge(decider, [1.0, 0.0, 1.5, 0.9, 0.9, 0.9, 0.9, 0.9, 1.0, 0.0])
+    assert changes_of(decisions) == [("raised", 0), ("cleared", 1), ("raised", 8), ("cleared", 9)]
+    [raised] = decisions[8].changes
+    assert (raised.first_out_at, raised.peak_score) == (2, 1.5)
+
+
+def test_conditions_live_beside_anomalies():
+    decider = told(hold_off_ns=100)
+    condition = {"device": 0, "condition": "stuck", "channel": "flow", "limit": 60.0}
+    judge(decider, [1.0])
+    [raised] = decider.condition(is_on=True, at=1, value=60.0, **condition)
+    assert (raised.id, raised.condition, raised.channel) == ("0/stuck/flow/1", "stuck", "flow")
+    assert (raised.score, raised.peak_score, raised.threshold, raised.causes) == (60.0, 60.0, 60.0, ())
+    assert decider.condition(is_on=True, at=2, value=90.0, **condition) == ()
+    assert decider.standing == 2
+    [cleared] = decider.condition(is_on=False, at=3, value=0.0, **condition)
+    assert (cleared.id, cleared.peak_score, cleared.score) == (raised.id, 90.0, 0.0)
+    # again at once: held off, and raised by the device's next window after that
+    assert decider.condition(is_on=True, at=4, value=60.0, **condition) == ()
+    assert changes_of(judge(decider, [0.9], begin=102)) == []
+    assert changes_of(judge(decider, [0.9], begin=103, device=7)) == []
+    assert changes_of(judge(decider, [0.0], begin=103)) == [("raised", 103), ("cleared", 103)]
+
+
+def noisy(seed, count):
+    return np.random.default_rng(seed).exponential(size=count).tolist()
+
+
+def test_an_adapted_threshold_decides_once_it_is_calibrated():
+    decider = told(threshold=None, peaks=PeaksOverThreshold(risk=1e-4, calibrate=200))
+    decisions = judge(decider, [*noisy(1, 199), 1e9, *noisy(2, 300), 1e12, 0.0])
+    assert {decision.threshold for decision in decisions[:200]} == {None}
+    assert not any(decision.is_anomalous for decision in decisions[:200])
+    assert None not in {decision.threshold for decision in decisions[200:]}
+    assert decisions[-2].is_anomalous
+    assert changes_of(decisions[-2:]) == [("raised", 500), ("cleared", 501)]
+    [raised] = decisions[-2].changes
+    assert raised.threshold == decisions[-2].threshold
+
+
+def test_an_adapted_threshold_is_that_of_the_peaks_alone():
+    scores = noisy(3, 400)
+    decisions = judge(told(threshold=None, peaks=PeaksOverThreshold(risk=1e-2, calibrate=100)), scores)
+    alone = PeaksOverThreshold(risk=1e-2, calibrate=100)
+    for decision, score in zip(decisions, scores, strict=True):
+        threshold = alone.threshold(0)
+        assert (decision.threshold, decision.is_anomalous) == (
+            threshold,
+            threshold is not None and score >= threshold,
+        )
+        alone.learn(0, score)
+
+
+@pytest.mark.parametrize("keeps_history", [True, False])
+def test_an_adapted_threshold_goes_on_where_scores_mean_the_same(keeps_history):
+    old, new = (told(threshold=None, peaks=PeaksOverThreshold(risk=1e-3, calibrate=100)) for _ in range(2))
+    judge(old, [*noisy(4, 150), 1e9])
+    new.restore(old.state(), keeps_history=keeps_history)
+    assert new.standing == 1
+    [decision] = judge(new, [0.0], begin=151)
+    assert (decision.threshold is not None) == keeps_history
+    assert changes_of([decision]) == ([("cleared", 151)] if keeps_history else [])
+    if not keeps_history:  # it stands until there is a threshold again
+        later = judge(new, noisy(5, 100), begin=152)
+        assert changes_of(later) == [("cleared", 251)]
+
+
+def test_a_threshold_is_either_fixed_or_adapted():
+    peaks = PeaksOverThreshold(risk=1e-3, calibrate=100)
+    for threshold, given_peaks in ((None, None), (1.0, peaks)):
+        with pytest.raises(ValueError, match="either"):
+            told(threshold=threshold, peaks=given_peaks)
