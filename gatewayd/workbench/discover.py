@@ -4,6 +4,7 @@ A stream is devices of one kind: one format, one set of channels. Its filter cov
 can tell, nothing else that was heard.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ MAX_STREAMS: Final = 100  # of one configuration that a person can read
 MAX_CHANNELS: Final = 64  # of one stream, likewise
 _MOST_FILTERS: Final = 16  # of one stream
 
+_SPARKPLUG_DATA = re.compile(r"spBv1\.0/[^/]+/[ND]DATA/")  # nothing is known of it before a birth was heard
 _ALIKE: Final = 0.5  # of the channels of the whole must be there for a part
 
 
@@ -95,9 +97,10 @@ class _Discovery:
     def _classes(self, kind: Kind, topics: Sequence[Topic]) -> list[_Class]:
         sources, silent = read_sources(kind, topics)
         for topic, reason in silent.items():
-            if reason == "no_values" and self._families.kind_of(topic) is not None:
+            is_data = _SPARKPLUG_DATA.match(topic) is not None
+            if reason == "no_values" and self._families.kind_of(topic) is not None and not is_data:
                 continue  # it has its place there: an announcement, a state, a command
-            self._left_out[reason].append(topic)
+            self._left_out["no_birth" if is_data else reason].append(topic)
         alike: dict[object, list[Source]] = defaultdict(list)
         for source in sources:
             units = {name: tuple(sorted(series.units)) for name, series in source.series.items()}

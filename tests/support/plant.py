@@ -203,8 +203,9 @@ def homie(second):
 
 
 def sparkplug(second):
+    """A node that is born again now and then: who comes late has to hear a birth."""
     at_ms = int((EPOCH_S + second) * 1000)
-    if second == 0:
+    if second % 25 == 0:
         yield "spBv1.0/PlantA/NBIRTH/EdgeNode1", node_birth(1), False
         birth = payload(
             double(180.0, name="Hydraulics/Pressure", alias=1, unit="bar"),
@@ -219,7 +220,7 @@ def sparkplug(second):
         payload(
             metric(alias=1, datatype=DOUBLE, value=("double_value", _wave(second, 170, 190))),
             metric(alias=2, datatype=DOUBLE, value=("double_value", _wave(second, 40, 45))),
-            seq=(int(second) + 1) % 256,
+            seq=int(second) % 25 + 1,
             timestamp=at_ms,
         ),
         False,
@@ -432,8 +433,11 @@ ALL = (
 )
 
 
+def talk_at(make, second):
+    """What a make says in one second, each with the second."""
+    return [(second, *said) for said in make(second)]
+
+
 def talk(makes, seconds):
     """All that these makes say in so many seconds, in order, with the second."""
-    return [
-        (float(second), *said) for second in range(seconds) for make in makes for said in make(float(second))
-    ]
+    return [said for second in range(seconds) for make in makes for said in talk_at(make, float(second))]
