@@ -87,7 +87,10 @@ class HomeAssistant:
         for name, component in components.items():
             component["unique_id"] = f"{object_id}_{name}"
         document = {
-            "dev": {"ids": [object_id], "name": " ".join([*device.labels.values(), device.name])},
+            "dev": {
+                "ids": [object_id],
+                "name": " ".join(filter(None, [*device.labels.values(), device.name])),
+            },
             **self._shared,
             "cmps": components,
         }

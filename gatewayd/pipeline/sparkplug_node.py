@@ -94,6 +94,22 @@ class EdgeNode:
         """
         return [self._node_birth(at), *(self._device_birth(device, at) for device in self._devices)]
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Ids of the devices that a rebirth tells of."""
+        return tuple(self._devices)
+
+    def remove(self, device: str, at: int) -> Publication:
+        """Forget a device whose stream is gone, and return what tells hosts so (DDEATH).
+
+        Args:
+            device: One of ``devices``.
+            at: Now, ns since the Unix epoch.
+        """
+        del self._devices[device]
+        self._born.discard(device)
+        return self._message("DDEATH", device, (), kind="discovery", at=at)
+
     def asks_rebirth(self, payload: bytes) -> bool:
         """Tell whether a command to this node asks for a rebirth; False for any bytes that don't."""
         try:

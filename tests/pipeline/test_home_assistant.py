@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -121,13 +122,18 @@ def test_another_encoding_is_refused():
         announcer(encoder(encoding="senml"))
 
 
+@cache
+def compiled(template):
+    jinja2 = pytest.importorskip("jinja2.sandbox", reason="jinja2 is not installed")
+    return jinja2.ImmutableSandboxedEnvironment().from_string(template)
+
+
 def render(template, payload):
     """As Home Assistant does: ``value`` is the payload, ``value_json`` what it says, undefined if it's no JSON."""
-    jinja2 = pytest.importorskip("jinja2.sandbox", reason="jinja2 is not installed")
     known = {"value": payload.decode()}
     if payload:
         known["value_json"] = json.loads(payload)
-    return jinja2.ImmutableSandboxedEnvironment().from_string(template).render(known)
+    return compiled(template).render(known)
 
 
 def test_a_score_is_read_with_its_attributes():

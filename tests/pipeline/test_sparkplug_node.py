@@ -175,6 +175,18 @@ def test_a_new_session_begins_with_births():
     assert [one.topic.split("/")[2] for one in publish(edge, "pump:p3", ANOMALOUS)] == ["NBIRTH", "DBIRTH"]
 
 
+def test_a_device_that_is_gone_is_told_of_once_and_forgotten():
+    edge, host = node(), SparkplugFormat()
+    for device in ("pump:p3", "room:room"):
+        hear(host, publish(edge, device, ANOMALOUS))
+    gone = edge.remove("pump:p3", NOW)
+    assert host.decode(gone.topic, gone.payload, arrived_at=NOW).offline == ("line1-gw/pump:p3",)
+    assert edge.devices == ("room:room",)
+    hear(host, publish(edge, "room:room", ANOMALOUS))  # its number is the next one
+    assert [one.topic.split("/")[-1] for one in edge.rebirth(NOW)] == ["line1-gw", "room:room"]
+    assert publish(edge, "pump:p3", ANOMALOUS)[0].topic.split("/")[2] == "DBIRTH"
+
+
 def test_names_that_no_topic_takes_are_made_safe():
     edge = EdgeNode(group="a/b", gateway="g#1", broker="b", qos=0)
     sent = edge.publish(
