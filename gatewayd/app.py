@@ -1,5 +1,6 @@
 """Settings → objects → threads, wired by hand. No logic but what a reload may change."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -16,7 +17,7 @@ from gatewayd.deliver import Deliverer
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.topic import TopicFilter
-from gatewayd.errors import ConfigError, ModelError, StartupError
+from gatewayd.errors import ConfigError, ModelError, StartupError, TransientError
 from gatewayd.line import Line
 from gatewayd.model.bundle import Bundle, load_bundle
 from gatewayd.model.fit import fit_problems
@@ -33,6 +34,7 @@ from gatewayd.runtime.status import status_text
 from gatewayd.runtime.supervisor import Supervisor, Tick, Worker
 from gatewayd.runtime.systemd import Notifier
 from gatewayd.startup import Prepared, open_format, prepare
+from gatewayd.store.checkpoint import Checkpoint, DamagedError
 from gatewayd.store.folder import StateFolder
 from gatewayd.store.outbox import Outbox
 
@@ -62,7 +64,7 @@ def run(prepared: Prepared) -> int:
             durability=settings.outbox.durability,
         )
         cleanup.callback(outbox.close)
-        gateway = _Gateway(prepared, outbox)
+        gateway = _Gateway(prepared, outbox, Checkpoint(folder.path / "flow.state"))
         supervisor = Supervisor(
             stages=[
                 [Worker(name="line", run=gateway.line.run, stop=lambda _left_s: gateway.line.stop())],
@@ -87,7 +89,7 @@ def run(prepared: Prepared) -> int:
 class _Gateway:
     """The objects of one process, and how another configuration takes their place. Owned by the main thread."""
 
-    def __init__(self, prepared: Prepared, outbox: Outbox) -> None:
+    def __init__(self, prepared: Prepared, outbox: Outbox, memory: Checkpoint) -> None:
         self._prepared, self._outbox = prepared, outbox
         self._log = structlog.get_logger().bind(component="gateway")
         # Before the models are opened, which takes a while: what changes meanwhile is told by the first tick.
@@ -98,16 +100,43 @@ class _Gateway:
             for name in dict.fromkeys(stream.publish.to for stream in settings.streams.values())
         }
         self._source = _source_session(prepared)
+        flow = self._go_on(_flow(prepared), memory)
         self.line = Line(
             source=self._source,
-            flow=_flow(prepared),
+            flow=flow,
             store=outbox,
             wake_deliverers=self._wake_deliverers,
             linger_s=settings.line.linger_ms / 1000,
             batch=settings.line.batch,
+            memory=memory,
         )
         self._report = FigureReport(interval_s=settings.gateway.figures_interval_s, now_s=time.monotonic())
         self._log_loaded("config_loaded", prepared)
+
+    def _go_on(self, flow: Flow, memory: Checkpoint) -> Flow:
+        """Let the flow go on where the process before stopped; a state that can't be used is left behind."""
+        try:
+            state = memory.load()
+            restarted = flow.restore(state) if state is not None else []
+        except (DamagedError, KeyError, ValueError) as error:
+            self._log.error("state_damaged", reason=str(error), meaning="windows and alerts begin anew")
+            return _flow(self._prepared)  # the one at hand may have taken half of it over
+        if restarted:
+            self._log.warning("windows_restarted", streams=restarted)
+        if flow.abandoned_alerts:
+            self._log.warning("alerts_abandoned", standing=flow.abandoned_alerts)
+        if state is not None:
+            # What was in open windows is taken up once: after a crash they would be older than what came since.
+            with contextlib.suppress(TransientError):  # the line will say so
+                memory.save(flow.alerts_state())
+            figures = flow.figures()
+            self._log.info(
+                "state_restored",
+                devices=figures.devices,
+                waiting=figures.waiting,
+                alerts_standing=figures.alerts_standing,
+            )
+        return flow
 
     def tick(self) -> Tick:
         """Tell how things stand; called about once a second."""

@@ -19,10 +19,11 @@ import structlog
 
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.reading import Message
+from gatewayd.domain.state import State
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import TransientError
 from gatewayd.formats.sample import Request
-from gatewayd.pipeline.flow import AlertChange, Flow
+from gatewayd.pipeline.flow import AlertChange, Flow, Outcome
 
 _IDLE_S = 0.25  # longest wait: the watchdog looks for turns
 _SNAPSHOT_S = 0.2
@@ -32,6 +33,7 @@ _DENSE_PART = 4  # a batch that is full to this part after one wait fills up soo
 _WITHHOLD_S = 10.0  # how long messages stay unacknowledged while the outbox fails
 _NS = 10**9
 _APART_NS = 1000
+_KEEP_S = 5.0  # between two writes of what alerts stand: a trembling alert must not wear a memory card out
 
 
 class Source(Protocol):
@@ -64,6 +66,13 @@ class Source(Protocol):
         """End the link."""
 
 
+class Memory(Protocol):
+    """What the line needs of the file that its state is kept in."""
+
+    def save(self, state: State) -> int:
+        """Keep a state in place of the one before; return its bytes."""
+
+
 class Store(Protocol):
     """What the line needs of the outbox."""
 
@@ -88,6 +97,7 @@ class Line:
         flow: The streams; the line's own from here on.
         store: Where publications go.
         wake_deliverers: Called after publications were stored.
+        memory: Where the state is kept at the end, and what alerts stand in between; None: nowhere.
         linger_s: How long to wait for more once something came.
         batch: Messages that end the wait.
 
@@ -104,6 +114,7 @@ class Line:
         wake_deliverers: Callable[[], None],
         linger_s: float,
         batch: int,
+        memory: Memory | None = None,
     ) -> None:
         self._source, self._flow, self._store = source, flow, store
         self._wake_deliverers, self._linger_s, self._batch = wake_deliverers, linger_s, batch
@@ -121,6 +132,9 @@ class Line:
         self._unstored: Counter[str] = Counter()
         self._refused_before: Counter[str] = Counter()  # by sources that were replaced
         self._snapshot_due = 0.0
+        self._memory = memory
+        self._is_changed = False  # alerts have changed since they were kept
+        self._keep_due = 0.0
         self.figures = LineFigures()
 
     def progress(self) -> int:
@@ -162,12 +176,17 @@ class Line:
                 self._turns += 1
                 self._source.poll(_IDLE_S, self._wake_fd)
                 self._take(linger_s=self._linger_s)
+                self._advance()
                 if self._next is not None:
                     self._change(self._take_next())
                 if self._held:
                     self._commit([])
-                if time.monotonic() >= self._snapshot_due:
+                now_s = time.monotonic()
+                if now_s >= self._snapshot_due:
                     self._snapshot()
+                if self._is_changed and now_s >= self._keep_due:
+                    self._keep(self._flow.alerts_state())
+                    self._keep_due = now_s + _KEEP_S
             self._take(linger_s=0.0)
         finally:
             if self._held:
@@ -175,7 +194,7 @@ class Line:
                 self._give_up(0, "not_stored_at_stop")
             self._source.close(0.5)
             self._snapshot()
-            if self.figures.waiting:
+            if not self._keep(self._flow.state()) and self.figures.waiting:
                 self._log.warning("readings_discarded", reason="stop", count=self.figures.waiting)
             with self._lock:
                 os.close(self._wake_fd)
@@ -193,10 +212,7 @@ class Line:
         arrived_at = time.time_ns() + np.arange(len(messages), dtype=np.int64) * _APART_NS
         steady_at = np.full(len(messages), self._steady_ns(), dtype=np.int64)
         outcome = self._flow.run(messages, arrived_at, steady_at)
-        if outcome.requests:
-            self._ask(outcome.requests)
-        if outcome.publications or self._held:
-            self._commit(outcome.publications)
+        self._settle(outcome)
         if self._held and time.monotonic() - self._failing_since_s < _WITHHOLD_S:
             # Not stored yet: the broker keeps what has a receipt. What came at QoS 0 nobody can keep.
             self._unacknowledged += [(b"", b"", *message[2:]) for message in messages if message[3]]
@@ -204,8 +220,35 @@ class Line:
             # Stored; or the outbox has failed for so long that scoring on matters more than what a crash would lose.
             self._source.acknowledge(self._unacknowledged + messages)
             self._unacknowledged = []
+
+    def _advance(self) -> None:
+        """Do what is due because nothing came."""
+        by_wall, by_steady = self._flow.deadlines()
+        now, steady_now = time.time_ns(), self._steady_ns()
+        if (by_wall is not None and by_wall <= now) or (by_steady is not None and by_steady <= steady_now):
+            self._settle(self._flow.advance(now, steady_now))
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Store what is to be published, ask what is to be asked, tell what has changed."""
+        if outcome.requests:
+            self._ask(outcome.requests)
+        if outcome.publications or self._held:
+            self._commit(outcome.publications)
         for change in outcome.changes:
             self._report(change)
+            self._is_changed = True
+
+    def _keep(self, state: State) -> bool:
+        """Write the state down; tell whether that was done."""
+        if self._memory is None:
+            return False
+        self._is_changed = False
+        try:
+            self._memory.save(state)
+        except TransientError as error:
+            self._log.error("state_not_kept", reason=str(error))
+            return False
+        return True
 
     def _steady_ns(self) -> int:
         """Return the time by a clock that begins at the wall clock's and never jumps."""

@@ -13,6 +13,7 @@ from gatewayd.config.settings import Settings
 from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
 from gatewayd.errors import StartupError
 from gatewayd.startup import prepare
+from gatewayd.store.checkpoint import Checkpoint
 from gatewayd.store.folder import StateFolder
 from tests.support.models import copy_bundle, golden_bundle
 
@@ -140,7 +141,7 @@ def gateway(tmp_path, monkeypatch):
         copy_bundle(golden_bundle("dense_int8"), tmp_path / name)
     (tmp_path / "gatewayd.yaml").write_text(FILE)
     outbox = SimpleNamespace(figures=OutboxFigures)
-    return app._Gateway(prepare(tmp_path / "gatewayd.yaml"), outbox)
+    return app._Gateway(prepare(tmp_path / "gatewayd.yaml"), outbox, Checkpoint(tmp_path / "flow.state"))
 
 
 def put_version(folder, version):

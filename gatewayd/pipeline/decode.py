@@ -4,7 +4,7 @@ A topic is looked up by its raw bytes; the first time it is parsed, matched and 
 remembered, up to a few topics for each device that ``max_devices`` allows; others are parsed every time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import cast
@@ -13,7 +13,7 @@ import numpy as np
 
 from gatewayd.domain.arrays import Bool, Int64
 from gatewayd.domain.reading import Batch, Message
-from gatewayd.domain.state import State
+from gatewayd.domain.state import State, Value
 from gatewayd.domain.topic import TopicFilter
 from gatewayd.formats.decoded import NO_TIME, Format
 from gatewayd.pipeline.encode import Device
@@ -93,7 +93,10 @@ class Devices:
 
     def state(self) -> State:
         """Copy out which devices are known, in their order."""
-        return {"devices": [[list(key), device.name, dict(device.levels)] for key, device in self._entries()]}
+        known = zip(self._index, self.known, strict=True)  # both in order of admission
+        entries: Value = [[list(key), device.name, dict(device.levels)] for key, device in known]
+        state = {"devices": entries}
+        return state  # noqa: RET504  # not a reason, for the test that compares those with the documentation
 
     def restore(self, state: State) -> None:
         """Know these devices, by the indices that they had."""
@@ -104,9 +107,6 @@ class Devices:
             key, name, levels = cast("tuple[list[str], str, dict[str, str]]", entry)
             self._index[tuple(key)] = len(self.known)
             self.known.append(Device(name=name, levels=levels))
-
-    def _entries(self) -> Iterator[tuple[tuple[str, ...], Device]]:
-        return zip(self._index, self.known, strict=True)  # both in order of admission
 
     def _key(self, levels: tuple[str, ...], name: str) -> tuple[str, ...]:
         """Identify a device that its messages name: by that, in place of the topic's ``{device}`` or behind it all."""

@@ -98,6 +98,10 @@ class Flow:
             "examples": dict(self._examples),
         }
 
+    def alerts_state(self) -> State:
+        """Copy out what must not be lost with the process: devices, alerts, what is usual; no windows, no counters."""
+        return {"streams": {stream.name: stream.alerts_state() for stream in self._streams}}
+
     def restore(self, state: State) -> list[str]:
         """Go on where another flow stopped, with this one's configuration.
 
@@ -173,10 +177,11 @@ class Flow:
 
     def _go_on(self, state: State, take: Callable[[Stream, State], bool]) -> list[str]:
         states = {name: as_state(value) for name, value in as_state(state["streams"]).items()}
-        self._counters = {
-            name: Counter(as_counts(counts)) for name, counts in as_state(state["counters"]).items()
-        }
-        self._examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
+        if "counters" in state:
+            self._counters = {
+                name: Counter(as_counts(counts)) for name, counts in as_state(state["counters"]).items()
+            }
+            self._examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
         restarted: list[str] = []
         self.abandoned_alerts = {}
         for stream in self._streams:
@@ -205,6 +210,8 @@ def _standing(stream: State) -> int:
 
 def _last_counters(stream: State) -> Iterator[tuple[str, Mapping[str, int]]]:
     """Yield the counters of a stream that is no longer configured; what waited in its windows is given up."""
+    if "counters" not in stream:
+        return
     for name, counts in as_state(stream["counters"]).items():
         yield name, as_counts(counts)
     yield "dropped", {"reload": as_int(stream["waiting"])}

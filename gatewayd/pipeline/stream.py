@@ -132,17 +132,23 @@ class Stream:
     def state(self) -> State:
         """Copy out all that the stream remembers, and what it was configured as."""
         return {
+            **self.alerts_state(),
             "shape": self._shape(),
-            "place": [self.plan.settings.topic, self.plan.settings.device],
             "time": repr(self.plan.settings.time),
-            "devices": self.devices.state(),
             "steps": self.steps.state(),
-            "verdicts": self.verdicts.state(),
             "counters": self.counters(),
             "waiting": self.steps.waiting,
-            "standing": self.verdicts.decider.standing,
             "unread": dict(self.unread),
             "examples": self.told_examples(),
+        }
+
+    def alerts_state(self) -> State:
+        """Copy out devices, alerts and what is usual for the devices, without windows and counters."""
+        return {
+            "place": [self.plan.settings.topic, self.plan.settings.device],
+            "devices": self.devices.state(),
+            "verdicts": self.verdicts.state(),
+            "standing": self.verdicts.decider.standing,
         }
 
     def restore(self, state: State) -> bool:
@@ -152,17 +158,22 @@ class Stream:
             False where the two differ so much that windows begin anew; the readings in open windows are then
             dropped with the reason ``reload``.
         """
-        self.unread = Counter(as_counts(state["unread"]))
-        self.examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
-        steps, verdicts = as_state(state["steps"]), as_state(state["verdicts"])
-        self.verdicts.count_on(verdicts)
+        verdicts = as_state(state["verdicts"])
+        is_whole = "steps" in state  # otherwise from ``alerts_state``
+        if is_whole:
+            self.unread = Counter(as_counts(state["unread"]))
+            self.examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
+            self.verdicts.count_on(verdicts)
         is_same_place = state["place"] == [self.plan.settings.topic, self.plan.settings.device]
         if is_same_place:
             self.devices.restore(as_state(state["devices"]))
             self.verdicts.restore(verdicts)
-            if state["shape"] == self._shape():
-                self.steps.restore(steps)
-                return True
+        if not is_whole:
+            return True
+        steps = as_state(state["steps"])
+        if is_same_place and state["shape"] == self._shape():
+            self.steps.restore(steps)
+            return True
         self.steps.begin_anew(
             steps, keeps_times=is_same_place and state["time"] == repr(self.plan.settings.time)
         )

@@ -4,8 +4,11 @@ import ast
 import dataclasses
 import re
 from pathlib import Path
+from typing import get_args
 
 from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
+from gatewayd.domain.verdict import Change
+from gatewayd.pipeline.judge import Rule
 from gatewayd.runtime import report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,8 +20,12 @@ SOURCES = {
     "rejected": ("rejected", ["formats/json_object.py", "formats/number.py", "formats/scalar.py"]),
     "unread": ("unread", ["pipeline/rows.py"]),
     "untimed": ("untimed", ["formats/timestamp.py"]),
-    "dropped": ("dropped", ["pipeline/clean.py", "pipeline/flow.py", "pipeline/stream.py"]),
-    "unscored": ("unscored", ["pipeline/flow.py"]),
+    "dropped": ("dropped", ["pipeline/clean.py", "pipeline/steps.py"]),
+    "clipped": ("clipped", []),
+    "marked": ("marked", []),
+    "removed": ("removed", []),
+    "alerts_withheld": ("withheld", ["pipeline/lifecycle.py"]),
+    "unscored": ("unscored", ["pipeline/verdicts.py"]),
     "unstored": ("unstored", ["line.py"]),
     "evicted": ("evicted", ["store/outbox.py"]),
 }
@@ -84,6 +91,10 @@ def test_every_reason_is_explained_and_no_other():
         counter: set().union(*(reasons_in(path, name) for path in paths))
         for counter, (name, paths) in SOURCES.items()
     }
+    for counter in ("dropped", "clipped", "marked", "removed"):
+        in_code[counter] |= set(get_args(Rule))
+    in_code["dropped"] |= {"conflict", "partial", "gap"}  # of Reorderer; by the kind of window
+    in_code["alerts_withheld"] |= {"hold_off", "shelved", "out_of_service"}
     in_code["unread"] |= {
         "too_many_devices",
         "device_without_name",
@@ -126,7 +137,7 @@ def events_in_code():
                 is_key = isinstance(target, ast.Subscript) and constants(target.slice) == {"event"}
                 if name_of(target) == "event" or is_key:
                     found |= constants(node.value)
-    return found | {"alert_raised", "alert_cleared"}  # f"alert_{state}"
+    return found | {f"alert_{change}" for change in get_args(Change)}
 
 
 def test_every_event_is_explained_and_no_other():
