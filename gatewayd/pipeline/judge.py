@@ -100,8 +100,8 @@ class Transition:
         is_begin: Whether it begins.
         at: When the reading that shows it was taken, ns since the Unix epoch.
         since: When the condition's first reading was taken: the first of the equal ones, the first outside.
-        value: stuck: how many readings in a row were equal; out_of_range: the reading, in the channel's unit.
-        limit: What limits ``value``: ``stuck_readings``; the end of the range that was passed.
+        value: stuck: seconds without change; out_of_range: the reading, in the channel's unit.
+        limit: What limits ``value``: the seconds that ``stuck_readings`` took; the end of the range that was passed.
     """
 
     device: int
@@ -215,10 +215,11 @@ class Judge:
 
     def _repeat(self, past: Past, device: int, value: float, at: int, findings: Findings) -> None:
         """Count equal values; note where the channel becomes stuck or moves again."""
-        count, since, was_stuck = past.equal_count, past.equal_since, past.is_stuck
+        since, was_stuck = past.equal_since, past.is_stuck
         if value == past.equal:
-            past.equal_count = count = count + 1
-            past.is_stuck = was_stuck or count >= self._stuck_readings
+            past.equal_count += 1
+            if not was_stuck and past.equal_count >= self._stuck_readings:
+                past.is_stuck, past.stuck_at = True, at
         else:
             past.equal, past.equal_count, past.equal_since, past.is_stuck = value, 1, at, False
         if past.is_stuck != was_stuck:
@@ -230,8 +231,8 @@ class Judge:
                     is_begin=past.is_stuck,
                     at=at,
                     since=since,
-                    value=float(count),
-                    limit=self._stuck_readings,
+                    value=(at - since) / NS_PER_S,
+                    limit=(past.stuck_at - since) / NS_PER_S,
                 )
             )
 

@@ -11,8 +11,8 @@ from gatewayd.pipeline.groups import grown
 from gatewayd.pipeline.history import History, Series, Trail
 
 # Columns of the whole numbers kept per device and channel; their names are those of ``Past``.
-GOOD_AT, EQUAL_COUNT, EQUAL_SINCE, IS_STUCK, SIDE, OUTSIDE_SINCE = range(6)
-_COLUMNS = 6
+GOOD_AT, EQUAL_COUNT, EQUAL_SINCE, IS_STUCK, STUCK_AT, SIDE, OUTSIDE_SINCE = range(7)
+_COLUMNS = 7
 
 
 @dataclass(slots=True)
@@ -27,6 +27,7 @@ class Past:
         equal_count: How often it came in a row.
         equal_since: When it came first, ns.
         is_stuck: Whether that is too often.
+        stuck_at: When it became so, the last time that it did, ns.
         side: Where the channel is: -1 below its range, 0 inside, 1 above.
         outside_since: When it left its range, ns.
     """
@@ -38,6 +39,7 @@ class Past:
     equal_count: int = 0
     equal_since: int = 0
     is_stuck: bool = False
+    stuck_at: int = 0
     side: int = 0
     outside_since: int = 0
 
@@ -52,7 +54,7 @@ class Pasts:
     Attributes:
         good: The good values.
         equal: Shape ``(devices, channels)``, the value that came last.
-        numbers: Shape ``(devices, channels, 6)``, the rest of a ``Past``; ``GOOD_AT`` and so on name its columns.
+        numbers: Shape ``(devices, channels, 7)``, the rest of a ``Past``; ``GOOD_AT`` and so on name its columns.
     """
 
     def __init__(self, *, depth: int, channels: int) -> None:
@@ -76,19 +78,18 @@ class Pasts:
 
     def load(self, device: int, channel: int) -> Past:
         """Take out what one channel of a device is judged by."""
-        good_at, equal_count, equal_since, is_stuck, side, outside_since = self.numbers[
-            device, channel
-        ].tolist()
+        numbers: list[int] = self.numbers[device, channel].tolist()
         return Past(
             good=self.good.latest(device, channel),
-            good_at=good_at,
+            good_at=numbers[GOOD_AT],
             spikes=self._spikes.latest(device, channel),
             equal=float(self.equal[device, channel]),
-            equal_count=equal_count,
-            equal_since=equal_since,
-            is_stuck=bool(is_stuck),
-            side=side,
-            outside_since=outside_since,
+            equal_count=numbers[EQUAL_COUNT],
+            equal_since=numbers[EQUAL_SINCE],
+            is_stuck=bool(numbers[IS_STUCK]),
+            stuck_at=numbers[STUCK_AT],
+            side=numbers[SIDE],
+            outside_since=numbers[OUTSIDE_SINCE],
         )
 
     def store(self, device: int, channel: int, past: Past) -> None:
@@ -101,6 +102,7 @@ class Pasts:
             past.equal_count,
             past.equal_since,
             past.is_stuck,
+            past.stuck_at,
             past.side,
             past.outside_since,
         )

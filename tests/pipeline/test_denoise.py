@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import re
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,3 +166,23 @@ def test_an_alpha_outside_is_refused(wrong):
 def test_a_window_of_nothing_is_refused():
     with pytest.raises(ValueError, match="window"):
         Median(window=0)
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cleaning.md"
+EXAMPLES = re.findall(
+    r"```yaml\ndenoise: {(\w+): ([\d.]+)}\n```.*?goes on \|\n\|[-|]+\n(.*?)\n\n",
+    PAGE.read_text("utf-8"),
+    re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("method", "number", "table"), EXAMPLES)
+def test_the_pages_examples_hold(method, number, table):
+    rows = [[float(cell) for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    smoother = Median(window=int(number)) if method == "median" else Ema(alpha=float(number))
+    found = Denoiser([smoother, None]).apply(column([row[0] for row in rows])).values[:, 0]
+    assert found.tolist() == [row[1] for row in rows]
+
+
+def test_the_page_has_an_example_of_each_method():
+    assert [example[0] for example in EXAMPLES] == ["median", "ema"]

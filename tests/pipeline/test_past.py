@@ -22,6 +22,7 @@ PASTS = st.builds(
     equal_count=st.integers(0, 10**9),
     equal_since=NS,
     is_stuck=st.booleans(),
+    stuck_at=NS,
     side=st.sampled_from([-1, 0, 1]),
     outside_since=NS,
 )

@@ -1,10 +1,13 @@
 """Rules: held to a plain reference that judges each series by itself, and to themselves however batches are cut."""
 
 import math
+import re
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,7 +127,7 @@ def cut(rows, data):
 
 def reference(rules, values):
     """Judge one channel's (time, value)s of one device by the rules' words; (what goes on, found, transitions) each."""
-    good, spikes, outside, run, run_at, is_stuck, left_at = [], [], None, [], 0, False, 0
+    good, spikes, outside, run, run_at, is_stuck, took, left_at = [], [], None, [], 0, False, 0, 0
     results = []
     for at, sent in values:
         found, changes = [], []
@@ -176,14 +179,15 @@ def reference(rules, values):
         if rules.stuck_readings and value is not None:
             if run and run[-1] != sent:
                 if is_stuck:
-                    changes.append(("stuck", False, at, run_at, len(run), rules.stuck_readings))
+                    changes.append(("stuck", False, at, run_at, (at - run_at) / 1e9, took))
                 run, is_stuck = [], False
             if not run:
                 run_at = at
             run.append(sent)
             if len(run) >= rules.stuck_readings:
                 if not is_stuck:
-                    changes.append(("stuck", True, at, run_at, len(run), rules.stuck_readings))
+                    took = (at - run_at) / 1e9
+                    changes.append(("stuck", True, at, run_at, took, took))
                 is_stuck = True
                 value = verdict(value, value, "stuck", rules.stuck_action)
         if value is not None and is_good:
@@ -369,8 +373,8 @@ def test_case_20_a_stuck_sensor_is_told_once_at_the_60th_equal_value_and_once_wh
     first = len(moving)
     assert marked == 61
     assert [(one.is_begin, one.at, one.since, one.value, one.limit) for one in seen] == [
-        (True, (first + 59) * S, first * S, 60, 60),
-        (False, (first + 120) * S, first * S, 120, 60),
+        (True, (first + 59) * S, first * S, 59, 59),
+        (False, (first + 120) * S, first * S, 120, 59),
     ]
 
 
@@ -466,3 +470,45 @@ def test_a_longer_window_goes_on_with_what_a_shorter_one_remembers():
     longer.restore(rules.state())
     kept = longer.apply(series_batch([20.1, 30.0], first_at=10 * S))
     assert kept.dropped == {"spike": 1}
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cleaning.md"
+EXAMPLES = re.findall(
+    r"```yaml\n(.*?)```.*?counted \|\n\|[-|]+\n(.*?)\n\n", PAGE.read_text("utf-8"), re.DOTALL
+)
+
+
+def _rules_of(options):
+    """A channel's options as rules."""
+    names = {
+        "min": "least",
+        "max": "greatest",
+        "out_of_range": "range_action",
+        "resolution": "spike_floor",
+    }
+    arguments = {}
+    for option, value in options.items():
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                key = "rate" if name == "per_s" else f"{option}_{name}"
+                arguments[key] = inner
+        else:
+            arguments[names.get(option, option)] = tuple(value) if isinstance(value, list) else value
+    return ChannelRules(**arguments)
+
+
+@pytest.mark.parametrize(("options", "table"), EXAMPLES)
+def test_the_pages_examples_hold(options, table):
+    """Readings one second apart, as docs/cleaning.md says what becomes of each."""
+    rules = Rules([_rules_of(yaml.safe_load(options))], sparse=False)
+    for second, line in enumerate(table.splitlines()):
+        reading, goes_on, counted = (cell.strip() for cell in line.strip("|").split("|"))
+        kept = rules.apply(series_batch([float(reading)], first_at=second * S))
+        assert kept.batch.values[:, 0].tolist() == ([float(goes_on)] if goes_on else [])
+        counts = {"dropped": kept.dropped, "clipped": kept.clipped, "marked": kept.marked}
+        found = [f"{kind}: {reason}" for kind, reasons in counts.items() for reason in reasons]
+        assert found == ([counted] if counted else [])
+
+
+def test_the_page_has_an_example_of_each_rule():
+    assert len(EXAMPLES) == 5
