@@ -20,7 +20,7 @@ from gatewayd.workbench.times import Clock
 MAX_TEXT_BYTES: Final = 786_432  # a configuration file may have 1 MiB
 
 _BROKER = "local"
-_ROOTS = ("gatewayd", "gatewayd-results", "results-of-gatewayd")
+_ROOT = "gatewayd"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./{}+-]*(?:/#)?")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _LONGEST_REMARK = 140
@@ -59,16 +59,16 @@ def write_config(findings: Findings, listened: Listened) -> str:
     """Write a configuration that decodes every stream of the findings.
 
     Raises:
-        ValueError: There is no stream.
+        ValueError: There is no stream, or their filters cover everything.
     """
     if not findings.streams:
         raise ValueError("no stream was found")
     filters = [TopicFilter.parse(topic).filter for stream in findings.streams for topic in stream.filters]
-    root, levels = free_place(filters, listened.gateway)
-    lines = [*_head(findings, listened), *_broker(listened, root), "", "streams:"]
+    root, between = free_place(filters, listened.gateway)
+    lines = [*_head(findings, listened), *_broker(listened, root, between), "", "streams:"]
     size = 0
     for stream in findings.streams:
-        block = [*_stream(stream, root, levels), ""]
+        block = [*_stream(stream, root, between), ""]
         size += sum(len(line.encode()) + 1 for line in block)
         if size > MAX_TEXT_BYTES:
             lines.append("  # More was found than fits into one file: listen to fewer topics with --topic.")
@@ -104,14 +104,13 @@ def free_place(filters: Sequence[str], gateway: str) -> tuple[str, str]:
         ValueError: There is none; a filter covers everything.
     """
     longest = max(one.count("/") for one in filters) + 1
+    roots = [_ROOT, *(f"{_ROOT}-results-{number}" for number in range(1, len(filters) + 1))]
     for between in ("results/" * depth for depth in range(longest + 1)):
-        for root in _ROOTS:
+        for root in roots:
+            place = f"{root}/{gateway}/{between}"
             # stream, named levels and device, kind
-            results = [
-                f"{root}/{gateway}/{between}" + "/".join("+" * count) for count in range(1, longest + 4)
-            ]
-            topics = [f"{root}/{gateway}/status", *results]
-            if not any(filters_overlap(topic, one) for topic in topics for one in filters):
+            results = [place + "/".join("+" * count) for count in range(1, longest + 4)]
+            if not any(filters_overlap(topic, one) for topic in results for one in filters):
                 return root, between
     raise ValueError("every topic is subscribed to")
 
@@ -144,7 +143,7 @@ def _head(findings: Findings, listened: Listened) -> Iterator[str]:
     yield f"  id: {scalar(listened.gateway)}"
 
 
-def _broker(listened: Listened, root: str) -> Iterator[str]:
+def _broker(listened: Listened, root: str, between: str) -> Iterator[str]:
     broker = listened.broker
     yield ""
     yield "brokers:"
@@ -155,8 +154,8 @@ def _broker(listened: Listened, root: str) -> Iterator[str]:
         value = getattr(broker, option)
         if value is not None:
             yield f"    {option}: {scalar(value)}"
-    if root != _ROOTS[0]:
-        yield f"    status_topic: {root}/{{gateway}}/status"
+    if root != _ROOT or between:
+        yield f"    status_topic: {root}/{{gateway}}/{between}status"
     if broker.tls is None:
         return
     files = {name: getattr(broker.tls, name) for name in ("ca_file", "cert_file", "key_file")}

@@ -92,7 +92,8 @@ def read_sources(kind: Kind, topics: Sequence[Topic]) -> tuple[list[Source], dic
     """Read all that was kept of the topics of one kind, in order of arrival.
 
     Returns:
-        The devices; and, by topic, why nothing could be read there: the format's first error or ``no_values``.
+        The devices; and, by topic, why nothing could be read there: the format's first error, ``no_values`` or
+        ``unusable_name`` (all of its channels have names that are too long, or none).
     """
     messages = sorted(
         ((heard, topic) for topic in topics for heard in topic.kept), key=lambda pair: pair[0].order
@@ -122,12 +123,18 @@ def read_sources(kind: Kind, topics: Sequence[Topic]) -> tuple[list[Source], dic
             own = [value for value in values if value.device == device]
             _take(source, topic, heard, own)
             _compare(source, topic.name, heard, own, last)
-    return list(sources.values()), {name: why for name, why in silent.items() if name not in heard_from}
+    for source in sources.values():
+        if not source.series:
+            silent.update(dict.fromkeys(source.topics, "unusable_name"))
+            heard_from -= source.topics.keys()
+    found = [source for source in sources.values() if source.series]
+    return found, {name: why for name, why in silent.items() if name not in heard_from}
 
 
 def _take(source: Source, topic: Topic, heard: Heard, values: Sequence[_Value]) -> None:
     weight = 0.0 if heard.is_retained else topic.count / len(topic.kept)
     together: dict[int | None, set[str]] = defaultdict(set)
+    held = source.topics[topic.name]
     for value in values:
         series = source.series.get(value.channel)
         if series is None:
@@ -138,7 +145,7 @@ def _take(source: Source, topic: Topic, heard: Heard, values: Sequence[_Value]) 
         series.units |= {value.unit} - {""}
         series.is_switch |= value.is_switch
         series.live += weight
-        source.topics[topic.name].add(value.channel)
+        held.add(value.channel)
         together[value.taken_at].add(value.channel)
     for channels in together.values():
         source.sets[frozenset(channels)] += 1
