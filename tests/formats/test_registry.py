@@ -1,8 +1,20 @@
 import inspect
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatewayd.formats.registry import FORMATS, Factory
+from tests.support.any_message import check
+
+PAYLOADS = [
+    b"",
+    b"21.5",
+    b'{"a":{"b":[1,true]},"t":1741944413}',
+    b"a,b\n1,2\n",
+    b"air,d=x t=1 5",
+    b"\x81\xa1\x00\x01",
+]
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -72,3 +84,20 @@ def test_an_option_as_text_that_cannot_be_is_refused_by_name(name, options, give
     with pytest.raises(ValueError) as caught:
         FORMATS[name].from_text(options, **given)
     assert caught.value.args == (message, next(iter(options)))
+
+
+@given(st.data(), st.sampled_from(sorted(FORMATS)))
+def test_any_text_for_an_option_makes_a_format_that_decodes_or_is_refused(data, name):
+    factory = FORMATS[name]
+    texts = st.text(max_size=8) | st.sampled_from(
+        ["*", "a.*", "/*.b", "@key", "\x00", ";", ",", "no", "Europe/Berlin", "s"]
+    )
+    given_text = data.draw(st.dictionaries(st.sampled_from([*factory.options, "other"]), texts, max_size=4))
+    try:
+        made = factory.from_text(given_text)
+    except ValueError as error:
+        refused = str(error)
+    else:
+        check(made.decode("a/b/c", data.draw(st.sampled_from(PAYLOADS)), arrived_at=10**18))
+        refused = None
+    assert refused is None or "\n" not in refused
