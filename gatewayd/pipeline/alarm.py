@@ -6,12 +6,12 @@ both arrive as arguments.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from gatewayd.domain.state import State
-from gatewayd.domain.verdict import Alert
+from gatewayd.domain.verdict import Alert, Condition
 from gatewayd.pipeline.lifecycle import Alarm, AlarmRule, Identify, Key, Seen
 
 Verb = Literal["acknowledge", "shelve", "unshelve", "out_of_service", "in_service", "reset"]
@@ -94,6 +94,15 @@ class Alarms:
         Anomalies are raised by their next anomalous window instead.
         """
         return self._release((key for key in self._held if key[0] == device and key[1] != "anomaly"), at)
+
+    def withdraw(self, conditions: Container[Condition], at: int) -> tuple[Alert, ...]:
+        """End what stands of conditions that nobody watches any more, since a reload took their rules away."""
+        changes: tuple[Alert, ...] = ()
+        for key, alarm in sorted(self._alarms.items(), key=lambda entry: _order(entry[0])):
+            if alarm.is_on and key[1] in conditions:
+                changes += alarm.end(alarm.last_seen(at))
+                self._settle(key, alarm)
+        return changes
 
     def deadline(self) -> int | None:
         """When ``expire`` has something to do, gateway clock, ns since the Unix epoch; None: never."""

@@ -168,6 +168,13 @@ class Alarm:
         is_unseen = self._rule.needs_acknowledge and alert.acknowledged_at is None
         return self._publish(alert) if self.is_latched or is_unseen else self._finish(alert)
 
+    def last_seen(self, at: int) -> Seen:
+        """Return the numbers that were published last, as though seen again; its condition stands."""
+        if self.waiting is not None:
+            return self.waiting._replace(at=at)
+        alert = self._standing()
+        return Seen(at, at, alert.score, alert.peak_score, alert.threshold, dict(alert.causes) or None)
+
     def release(self, at: int) -> tuple[Alert, ...]:
         """Raise what was held back, if its hold-off is over."""
         if self.waiting is None or (self.held_until is not None and at < self.held_until):

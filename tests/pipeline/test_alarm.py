@@ -408,3 +408,23 @@ def test_what_nobody_is_shown_nobody_acknowledges(verb):
     alarms.command("out_of_service", KEY, at=5)
     assert alarms.deadline() is None
     assert alarms.command(verb, KEY, at=6).refusal == "out_of_service"
+
+
+def test_conditions_that_nobody_watches_any_more_end():
+    alarms = alarms_of(hold_off_ns=5)
+    keys = [(1, "stuck", "flow"), (1, "silent", None), (0, "stuck", "flow"), (1, "anomaly", None)]
+    for key in keys:
+        alarms.track(key, seen(1, 12.0, contributions={"a": 1.0}), is_on=True)
+    alarms.track((2, "stuck", "flow"), seen(1), is_on=True)
+    alarms.track((2, "stuck", "flow"), seen(2), is_on=False)
+    alarms.track((2, "stuck", "flow"), seen(3), is_on=True)
+    changes = alarms.withdraw({"stuck", "silent"}, 9)
+    assert [(a.device, a.condition, a.state) for a in changes] == [
+        (0, "stuck", "cleared"),
+        (1, "silent", "cleared"),
+        (1, "stuck", "cleared"),
+    ]
+    assert {(a.cleared_at, a.score, a.causes) for a in changes} == {(9, 12.0, (("a", 1.0),))}
+    assert alarms.withheld == {"hold_off": 1}
+    assert [alert.condition for alert in alarms.standing] == ["anomaly"]
+    assert not alarms.is_holding
