@@ -6,10 +6,14 @@ looks like depends on its identifier alone, so a block can be taken apart withou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
+from gatewayd.domain.reading import Message
 from gatewayd.errors import RejectedInputError
 
 NO_PROPERTIES = b"\x00"
+JSON_TYPE = "application/json"
+Address = tuple[str | None, bytes | None]  # where an answer belongs: response topic, correlation data
 LONGEST_TEXT_BYTES = (
     65_535  # of a text and of binary data: two bytes hold the length (MQTT 5.0, 1.5.4, 1.5.6)
 )
@@ -45,6 +49,27 @@ class Request:
     response_topic: str | None
     correlation: bytes | None
     retain: bool
+
+    @classmethod
+    def of(cls, message: Message, address: Address) -> Self:
+        """Take over a message.
+
+        Raises:
+            RejectedInputError: Its topic is not UTF-8.
+        """
+        topic, payload, header, _ = message
+        try:
+            text = topic.decode()
+        except UnicodeDecodeError as error:
+            raise RejectedInputError(f"topic {topic!r} is not UTF-8") from error
+        response_topic, correlation = address
+        return cls(
+            topic=text,
+            payload=payload,
+            response_topic=response_topic,
+            correlation=correlation,
+            retain=bool(header & 1),
+        )
 
 
 def encode_properties(
@@ -105,7 +130,7 @@ def block_end(data: bytes) -> int | None:
     return None
 
 
-def reply_address(block: bytes) -> tuple[str | None, bytes | None]:
+def reply_address(block: bytes) -> Address:
     """Return the response topic and the correlation data of a PUBLISH's block.
 
     Raises:

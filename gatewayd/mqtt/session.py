@@ -12,24 +12,20 @@ import select
 import time
 from collections.abc import Sequence
 
-import orjson
-import structlog
-
 from gatewayd.config.secret import Secret
 from gatewayd.config.settings import BrokerSettings
 from gatewayd.domain.reading import Message
-from gatewayd.domain.topic import TopicTemplate
 from gatewayd.domain.verdict import Publication
-from gatewayd.errors import TransientError
-from gatewayd.mqtt.backoff import STABLE_S, delay_s, failures_after
-from gatewayd.mqtt.link import Frame, Link
+from gatewayd.errors import RejectedInputError, TransientError
+from gatewayd.mqtt.backoff import delay_s, failures_after
+from gatewayd.mqtt.birth import Birth, Status
+from gatewayd.mqtt.chronicle import Chronicle
+from gatewayd.mqtt.outgoing import cut_batch
+from gatewayd.mqtt.properties import Address, Request
+from gatewayd.mqtt.tapped import make_link
 from gatewayd.mqtt.tls import TlsFiles
 
 MAX_FRAME_BYTES = 1024 * 1024
-_REPEAT_LOG_S = 60.0
-_BATCH_BYTES = (
-    256 * 1024
-)  # in one write; more would hold up PINGREQ behind it on a slow uplink until the link seems dead
 # Silence after which a link is given up, in keep-alive intervals: paho sends PINGREQ after one, the answer has the
 # rest. paho's own deadline would be later, as it starts again whenever paho itself sends something.
 _SILENCE = 1.75
@@ -59,7 +55,22 @@ class Session:
         status_topic: str | None = None,
         persistent: bool = False,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        keeps_properties: bool = False,
     ) -> None:
+        """Make a session that connects at the first ``poll``.
+
+        Args:
+            settings: Of the broker.
+            client_id: MQTT client id.
+            gateway: The gateway's id, for the status topic.
+            password: Belongs to the user name in the settings.
+            tls: With paths resolved; None: as the settings say.
+            subscriptions: (topic filter, QoS).
+            status_topic: Template of the topic of birth and will; None: neither.
+            persistent: Ask the broker to keep the session, with its subscriptions, while the link is down.
+            max_frame_bytes: Larger messages are refused.
+            keeps_properties: What is received are requests, see ``take_requests``; ``take_messages`` gives nothing.
+        """
         if tls is None and settings.tls is not None:
             tls = TlsFiles.of(settings.tls)  # asked for, so never without
         self.is_open = self.is_subscribed = False
@@ -68,24 +79,25 @@ class Session:
         self.last_error: str | None = None
         self.refused: dict[str, int] = {}
         self._settings = settings
-        self._client_id = client_id
+        self._is_v5 = settings.protocol == "5"
         self._subscriptions = tuple(subscriptions)
-        self._log = structlog.get_logger().bind(
-            component="mqtt", broker=f"{settings.host}:{settings.effective_port}", client_id=client_id
-        )
-        self._status_topic: str | None = None
+        self._chronicle = Chronicle(settings, client_id=client_id)
+        self._birth: Birth | None = None
         if status_topic is not None:
-            self._status_topic = TopicTemplate.parse(status_topic).render({"gateway": gateway})
-        self._gateway = gateway
-        self._link = Link(
+            self._birth = Birth(status_topic, gateway=gateway, is_v5=self._is_v5)
+        self._link = make_link(
             settings,
             client_id=client_id,
             password=password,
             tls=tls,
-            will=None if self._status_topic is None else (self._status_topic, self._status("offline")),
+            will=None if self._birth is None else self._birth.will(),
             persistent=persistent,
             max_frame_bytes=max_frame_bytes,
+            keeps_properties=keeps_properties,
         )
+        self._keeps_properties = keeps_properties
+        self._requests: list[tuple[Message, Address]] = []
+        self._refused_publications: list[tuple[int, str]] = []
         self._messages: list[Message] = []
         self._is_connecting = False  # TCP stands, CONNACK has not come
         self._suback_by: float | None = None  # the limit for SUBACK; None while none is awaited
@@ -94,16 +106,9 @@ class Session:
         self._retry_at = 0.0
         self._began_at = 0.0  # of this connection
         self._heard_at = 0.0  # last sign of life from the broker
-        self._logged: dict[str, float] = {}  # reason → when it was last logged
-        self._is_contested = False
-        self._lower: dict[
-            str, dict[str, int]
-        ] = {}  # topics granted at less than the wanted QoS, as last logged
         self._random = random.SystemRandom()  # two gateways from one image must not draw alike
         if tls is not None and tls.insecure_skip_verify:
-            self._log.warning(
-                "certificate_not_verified", meaning="whoever sits in between can read and change everything"
-            )
+            self._chronicle.unverified()
 
     # The owner's calls.
 
@@ -131,6 +136,22 @@ class Session:
         messages, self._messages = self._messages, []
         return messages
 
+    def take_requests(self) -> list[Request]:
+        """Return what was received since the last call, in order of arrival; with ``keeps_properties`` only.
+
+        They are acknowledged by that: a request is carried out at most once, and whoever sent it sees by the missing
+        answer that it was lost. A topic that is not UTF-8 is refused and counted.
+        """
+        taken, self._requests = self._requests, []
+        self.acknowledge([message for message, _ in taken])
+        requests = []
+        for message, address in taken:
+            try:
+                requests.append(Request.of(message, address))
+            except RejectedInputError:
+                self._refuse("not_utf8", 1)
+        return requests
+
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge messages; those of an earlier connection, and those at QoS 0, are passed over.
 
@@ -149,40 +170,43 @@ class Session:
 
         Returns:
             How many were taken, from the front: 0 while the link is down or an earlier batch is not through yet; at
-            most ``max_inflight`` at QoS 1 are unacknowledged at any time, and a batch ends at 256 KiB.
+            most ``max_inflight`` at QoS 1 are unacknowledged at any time, or what the broker grants if that is less,
+            and a batch ends at 256 KiB. One that this broker will never take counts as taken, and comes back by
+            ``take_refused``.
         """
         if not self.is_open or self._link.is_behind():
             return 0
-        room = self._settings.max_inflight - self._link.in_flight()
-        frames: list[Frame] = []
-        size = 0
-        for token, publication in items:
-            size += len(publication.payload)
-            if frames and size > _BATCH_BYTES:
-                break
-            if publication.qos:
-                if room <= 0:
-                    break
-                room -= 1
-            frames.append(
-                (token, publication.topic.encode(), publication.payload, publication.qos, publication.retain)
-            )
-        if frames:
-            self._link.publish(frames)
-            self._after()
-        return len(frames)
+        limits = self._link.limits
+        room = min(self._settings.max_inflight, limits.receive_maximum) - len(self._link.flight)
+        batch = cut_batch(items, is_v5=self._is_v5, limits=limits, room=room)
+        self._link.flight.refused += batch.refused
+        if batch.frames:
+            self._link.publish(batch.frames)
+        self._after()
+        return batch.taken
 
     def take_acknowledged(self) -> list[int]:
         """Return the tokens whose PUBACK came since the last call (QoS 0: that were written to the socket)."""
-        tokens, self._link.acknowledged = self._link.acknowledged, []
+        flight = self._link.flight
+        tokens, flight.acknowledged = flight.acknowledged, []
         return tokens
+
+    def take_refused(self) -> list[tuple[int, str]]:
+        """Return what was refused since the last call: tokens that this broker will not take, and why.
+
+        Nobody has got them, and sending them again will hardly change that. The reasons are those that MQTT 5 brokers
+        give (``mqtt/flight.py``), and two of our own: ``packet_too_large`` for the broker, ``property_too_long`` for
+        the protocol. MQTT 3.1.1 brokers refuse nothing: they acknowledge and discard, or drop the link.
+        """
+        refused, self._refused_publications = self._refused_publications, []
+        return refused
 
     def close(self, timeout_s: float) -> None:
         """Publish ``offline``, wait for what is in flight, disconnect; all within ``timeout_s``. For good."""
         deadline = time.monotonic() + timeout_s
-        if self.is_open and self._status_topic is not None:
-            self._link.publish([(None, self._status_topic.encode(), self._status("offline"), 1, True)])
-        while self.is_open and (self._link.in_flight() or self._link.is_behind()):
+        if self.is_open:
+            self._say("offline")
+        while self.is_open and (self._link.flight or self._link.is_behind()):
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 break
@@ -191,7 +215,7 @@ class Session:
         if self.is_open:
             self._link.disconnect()
             self._link.write()
-            self._log.info("link_closed", lasted_s=round(time.monotonic() - self._began_at, 1))
+            self._chronicle.closed(lasted_s=time.monotonic() - self._began_at)
         self._link.close()
         self.is_open = self.is_subscribed = False
         self._suback_by = None
@@ -234,16 +258,15 @@ class Session:
             return f"no CONNACK within {limit_s} s"
         if self._suback_by is not None and now > self._suback_by:
             return f"no SUBACK within {limit_s} s"
-        if (
-            self.is_open or self._is_connecting
-        ) and now - self._heard_at > _SILENCE * self._settings.keepalive_s:
-            return f"nothing heard for {now - self._heard_at:.0f} s"
+        silence_s, most_s = now - self._heard_at, _SILENCE * self._keepalive_s()
+        if (self.is_open or self._is_connecting) and 0 < most_s < silence_s:
+            return f"nothing heard for {silence_s:.0f} s"
         return None
 
     def _longest_wait_s(self, timeout_s: float) -> float:
         if self._link.holds_unread():
             return 0.0
-        due_s = self._settings.keepalive_s / 8
+        due_s = (self._keepalive_s() or self._settings.keepalive_s) / 8
         if self._is_connecting:
             due_s = min(due_s, max(0.0, self._link.connect_by - time.monotonic()) + 0.001)
         if self._suback_by is not None:
@@ -273,10 +296,20 @@ class Session:
             self._granted(link.granted)
             link.granted = None
         if link.too_large:
-            self.refused["too_large"] = self.refused.get("too_large", 0) + link.too_large
+            self._refuse("too_large", link.too_large)
             link.too_large = 0
+        if link.flight.refused:
+            self._chronicle.refused(link.flight.refused)
+            self._refused_publications += [
+                (token, reason) for token, reason, *_ in link.flight.refused if token is not None
+            ]
+            link.flight.refused.clear()
         if link.messages and not self._is_connecting:  # before CONNACK nothing is ours to take
-            self._messages += link.messages
+            if self._keeps_properties:
+                self._requests += zip(link.messages, link.addresses, strict=True)
+                link.addresses.clear()
+            else:
+                self._messages += link.messages
             link.messages.clear()
             if self._suback_by is not None:  # a stored session's backlog may stand before SUBACK: not deaf
                 self._suback_by = self._suback_due()
@@ -289,9 +322,13 @@ class Session:
         self.connection += 1
         self.reconnects = self.connection - 1
         self.last_error = None
-        self._log.info("link_opened", connection=self.connection, session_present=self._link.session_present)
-        if self._status_topic is not None:
-            self._link.publish([(None, self._status_topic.encode(), self._status("online"), 1, True)])
+        self._chronicle.opened(
+            connection=self.connection,
+            session_present=self._link.session_present,
+            limits=self._link.limits,
+            max_inflight=self._settings.max_inflight,
+        )
+        self._say("online")
         if self._subscriptions:
             self._link.subscribe(self._subscriptions)
             self._suback_by = self._suback_due()
@@ -301,25 +338,10 @@ class Session:
 
     def _granted(self, granted: Sequence[int | str]) -> None:
         self._suback_by = None
-        denied: dict[str, str] = {}
-        lower: dict[str, dict[str, int]] = {}
-        for (topic, wanted), given in zip(self._subscriptions, granted, strict=False):
-            if isinstance(given, str):
-                denied[topic] = given
-            elif given < wanted:
-                lower[topic] = {"wanted": wanted, "granted": given}
+        denied = self._chronicle.granted(self._subscriptions, granted)
         self.is_subscribed = not denied
         if denied:
             self.last_error = f"subscription refused: {', '.join(denied)}"
-            if self._is_news(self.last_error):
-                self._log.error("subscription_refused", topics=denied)
-        changed, self._lower = lower != self._lower, lower
-        if lower and changed:  # not at every reconnect to a broker that keeps a limit
-            self._log.warning(
-                "qos_granted_lower",
-                topics=lower,
-                meaning="messages may be lost on their way from this broker",
-            )
 
     def _lost(self, reason: str, *, is_ours: bool = False) -> None:
         """Drop what is left of the link and set the time of the next attempt.
@@ -341,37 +363,37 @@ class Session:
             draw=self._random.random(),
         )
         self._retry_at = now + retry_in_s
+        link = self._link
         self.last_error = reason
-        self._link.close(reason)
+        link.close(reason)
         if was_open:
-            self._log.warning(
-                "link_lost", reason=reason, lasted_s=round(lasted_s, 1), retry_in_s=round(retry_in_s, 1)
+            self._chronicle.lost(
+                reason,
+                lasted_s=lasted_s,
+                retry_in_s=retry_in_s,
+                failures=self._failures,
+                was_taken_over=link.was_taken_over,
+                is_explained=is_ours or link.is_explained,
             )
-            if not is_ours:
-                self._contested(lasted_s)
-        elif self._is_news(reason):
-            event = "link_refused" if self._link.was_refused else "link_failed"
-            self._log.warning(event, reason=reason, attempt=self._failures, retry_in_s=round(retry_in_s, 1))
-
-    def _contested(self, lasted_s: float) -> None:
-        """Say once that somebody else may hold this client id: MQTT 3.1.1 gives no reason for a take-over."""
-        if lasted_s >= STABLE_S:
-            self._is_contested = False
-        elif self._failures > 2 and not self._is_contested:  # noqa: PLR2004  # once or twice is an accident
-            self._is_contested = True
-            self._log.error(
-                "session_taken_over",
-                meaning="the broker drops this client id again and again: a second client has it?",
+        else:
+            self._chronicle.not_opened(
+                reason,
+                was_refused=link.was_refused,
+                is_other_protocol=link.is_other_protocol,
+                attempt=self._failures,
+                retry_in_s=retry_in_s,
             )
 
-    def _is_news(self, reason: str) -> bool:
-        """Whether a reason was not logged within the last minute."""
-        now = time.monotonic()
-        self._logged = {known: at for known, at in self._logged.items() if now - at < _REPEAT_LOG_S}
-        if reason in self._logged:
-            return False
-        self._logged[reason] = now
-        return True
+    def _refuse(self, reason: str, messages: int) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + messages
 
-    def _status(self, status: str) -> bytes:
-        return orjson.dumps({"status": status, "gateway": self._gateway})
+    def _keepalive_s(self) -> int:
+        """Return the keep-alive interval that holds; 0: the broker wants none."""
+        granted = self._link.limits.keepalive_s
+        return self._settings.keepalive_s if granted is None else granted
+
+    def _say(self, status: Status) -> None:
+        """Publish our status, if there is a topic for it."""
+        if self._birth is not None:
+            limits, in_flight = self._link.limits, len(self._link.flight)
+            self._link.publish([self._birth.frame(status, limits=limits, in_flight=in_flight)])

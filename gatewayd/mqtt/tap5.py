@@ -13,6 +13,7 @@ from gatewayd.mqtt.tap import FIRST_OWN_ID, LAST_ID, Cutter, encode_frame
 
 if TYPE_CHECKING:
     from gatewayd.domain.reading import Message
+    from gatewayd.mqtt.properties import Address
 
 _PUBACK = 0x40
 _FIRST_FAILURE = 0x80
@@ -39,7 +40,7 @@ class Cutter5(Cutter):
     ) -> None:
         super().__init__(connection=connection, max_frame_bytes=max_frame_bytes)
         self.refusals: list[tuple[int, int, str | None]] = []
-        self.addresses: list[tuple[str | None, bytes | None]] = []
+        self.addresses: list[Address] = []
         self._keeps_properties = keeps_properties
 
     def feed(self, data: bytes, messages: list["Message"], acks: list[int], rest: bytearray) -> None:

@@ -1,3 +1,4 @@
+import math
 import os
 import socket
 import ssl
@@ -6,7 +7,11 @@ import threading
 import time
 
 import orjson
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.publish import multiple
 from structlog.testing import capture_logs
 
@@ -16,14 +21,31 @@ from gatewayd.domain.verdict import Publication
 from gatewayd.mqtt.session import Session
 from gatewayd.mqtt.tap import encode_publish
 from gatewayd.mqtt.wire import Wire
-from tests.support.stub_broker import CONNACK, PINGRESP, StubBroker, suback
+from tests.support.stub_broker import (
+    CONNACK,
+    PINGRESP,
+    StubBroker,
+    connack5,
+    disconnect5,
+    puback5,
+    suback,
+    suback5,
+)
 
 PATIENCE_S = 60.0  # a limit that only a hang reaches
+BOTH = pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+ONLY_5 = pytest.mark.parametrize("protocol", ["5"])
 
 
 @pytest.fixture(params=[True, False], ids=["tap", "paho"])
 def tap(request):
     return request.param
+
+
+@pytest.fixture
+def protocol():
+    """For all tests that do not ask for another."""
+    return "3.1.1"
 
 
 @pytest.fixture
@@ -35,12 +57,13 @@ def sessions():
 
 
 @pytest.fixture
-def open_session(sessions, tap):
+def open_session(sessions, tap, protocol):
     def make(port, *, client_id="gw", subscriptions=(), options=None, **arguments):
         broker = {
             "host": "127.0.0.1",
             "port": port,
             "tap": tap,
+            "protocol": protocol,
             "reconnect_min_s": 0.1,
             "reconnect_max_s": 1.0,
         }
@@ -66,8 +89,10 @@ def until(condition, *sessions, timeout_s=PATIENCE_S):
             session.poll(0.02)
 
 
-def publication(payload, *, topic="t/1", qos=1, retain=False):
-    return Publication(broker="b", kind="prediction", topic=topic, payload=payload, qos=qos, retain=retain)
+def publication(payload, *, topic="t/1", qos=1, retain=False, **fields):
+    return Publication(
+        broker="b", kind="prediction", topic=topic, payload=payload, qos=qos, retain=retain, **fields
+    )
 
 
 def send(session, items):
@@ -97,6 +122,7 @@ class Collector:
 
 
 @pytest.mark.broker
+@BOTH
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_messages_arrive_in_order_at_every_qos(broker, open_session, qos):
     inward = open_session(broker.port, client_id="in", subscriptions=[("t/#", qos)])
@@ -118,6 +144,7 @@ def test_messages_arrive_in_order_at_every_qos(broker, open_session, qos):
 
 
 @pytest.mark.broker
+@BOTH
 @pytest.mark.parametrize("qos", [0, 1])
 def test_five_thousand_publications_are_all_acknowledged_in_order(broker, open_session, qos):
     session = open_session(broker.port, subscriptions=[("t/#", 1)])
@@ -156,6 +183,7 @@ def test_case_01_a_restarted_broker_is_subscribed_to_once_for_each_session(broke
 
 
 @pytest.mark.broker
+@BOTH
 def test_birth_will_and_offline_share_one_retained_topic(broker, open_session):
     watcher = open_session(broker.port, client_id="watcher", subscriptions=[("gatewayd/+/status", 1)])
     until(lambda: watcher.is_subscribed, watcher)
@@ -202,6 +230,7 @@ def test_a_wrong_password_is_refused_with_its_reason_logged_once_and_never_shown
 
 
 @pytest.mark.broker
+@BOTH
 def test_a_second_client_with_the_same_id_does_not_cause_a_tight_loop(broker, open_session):
     """case-02 in small: each CONNACK says success, and the delay grows all the same; one event names the id."""
     with capture_logs() as logs:
@@ -245,6 +274,7 @@ def test_a_quiet_link_is_kept_alive(broker, open_session):
 
 
 @pytest.mark.broker
+@BOTH
 def test_frames_stay_whole_under_backpressure(broker, open_session):
     """Megabytes through a tiny send buffer with a broker that stops and goes, pings in between."""
     session = open_session(broker.port, options={"keepalive_s": 2}, subscriptions=[("t/#", 0)])
@@ -376,6 +406,181 @@ def test_skipping_verification_is_said_at_every_start(make_broker, open_session,
     until(lambda: session.is_open, session)
 
 
+# MQTT 5.
+
+
+class Reader:
+    """A plain MQTT 5 subscriber by paho, served from the test's own loop."""
+
+    def __init__(self, port, topic):
+        self.messages = []
+        self.is_subscribed = False
+        self.client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id="reader", protocol=MQTTProtocolVersion.MQTTv5
+        )
+        self.client.on_connect = lambda *_: self.client.subscribe(topic, qos=1)
+        self.client.on_subscribe = lambda *_: setattr(self, "is_subscribed", True)
+        self.client.on_message = lambda _c, _u, message: self.messages.append(message)
+        self.client.connect("127.0.0.1", port)
+
+    def __len__(self):
+        self.client.loop(0.01)
+        return len(self.messages)
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop(0.01)
+
+
+@pytest.fixture
+def reader(broker):
+    found = Reader(broker.port, "t/#")
+    until(lambda: len(found) or found.is_subscribed)
+    yield found
+    found.close()
+
+
+@pytest.mark.broker
+@BOTH
+def test_properties_arrive_at_a_plain_subscriber(broker, reader, open_session, protocol):
+    """Where the link speaks MQTT 5; by 3.1.1 the message arrives without them."""
+    session = open_session(broker.port)
+    until(lambda: session.is_open, session)
+    item = publication(
+        b"{}",
+        content_type="application/senml+json",
+        expires_s=3600,
+        user_properties=(("gateway", "g1"), ("line", "\u00b5")),
+    )
+    send(session, [item, publication(b"plain")])
+    until(lambda: len(reader) == 2)
+    found, plain = (message.properties for message in reader.messages)
+    assert [bytes(message.payload) for message in reader.messages] == [b"{}", b"plain"]
+    if protocol == "5":
+        assert found.ContentType == "application/senml+json"
+        assert 3590 <= found.MessageExpiryInterval <= 3600
+        assert found.UserProperty == [("gateway", "g1"), ("line", "\u00b5")]
+    else:
+        assert found.isEmpty()
+    assert plain.isEmpty()
+
+
+@pytest.mark.broker
+@ONLY_5
+def test_a_publication_refused_by_the_acl_is_reported(make_broker, open_session, tmp_path):
+    """The ones beside it are acknowledged; MQTT 3.1.1 would have acknowledged this one too."""
+    acl = tmp_path / "acl"
+    acl.write_text("topic readwrite t/#\n")
+    acl.chmod(0o644)
+    broker = make_broker(options=(f"acl_file {acl}",))
+    with capture_logs() as logs:
+        session = open_session(broker.port)
+        until(lambda: session.is_open, session)
+        assert session.publish([(1, publication(b"a")), (2, publication(b"b", topic="forbidden/x"))]) == 2
+        done, refused = [], []
+
+        def is_done():
+            done.extend(session.take_acknowledged())
+            refused.extend(session.take_refused())
+            return len(done) + len(refused) == 2
+
+        until(is_done, session)
+        assert (done, refused) == ([1], [(2, "not_authorized")])
+        # mosquitto 2.0.11 drops the link after that; whoever sends again what was in flight gets through
+        sent_on = 0
+
+        def is_through():
+            nonlocal sent_on
+            if sent_on != session.connection and session.publish([(3, publication(b"c"))]):
+                sent_on = session.connection
+            return session.take_acknowledged() == [3]
+
+        until(is_through, session)
+        assert session.take_refused() == []
+    told = [entry for entry in logs if entry["event"] == "publication_refused"]
+    assert [(entry["topic"], entry["reason"]) for entry in told] == [("forbidden/x", "not_authorized")]
+
+
+@pytest.mark.broker
+@ONLY_5
+def test_what_the_broker_lets_be_in_flight_and_its_largest_packet_are_honoured(make_broker, open_session):
+    broker = make_broker(options=("max_inflight_messages 5", "max_packet_size 2000", "max_keepalive 10"))
+    session = open_session(broker.port)
+    until(lambda: session.is_open, session)
+    assert session._keepalive_s() == 10
+    assert session.publish([(i, publication(b"x")) for i in range(9)]) == 5
+    done = []
+    until(lambda: done.extend(session.take_acknowledged()) or len(done) == 5, session)
+    giant, small = publication(bytes(2000)), publication(b"y")
+    assert session.publish([(10, small), (11, giant), (12, small)]) == 3
+    until(lambda: done.extend(session.take_acknowledged()) or len(done) == 7, session)
+    assert done[5:] == [10, 12]
+    assert session.take_refused() == [(11, "packet_too_large")]
+    assert session.connection == 1
+
+
+@pytest.mark.broker
+@BOTH
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_requests_bring_where_their_answer_belongs(broker, open_session, protocol, qos):
+    """And are acknowledged by being taken, so that the broker sends the next ones."""
+    session = open_session(broker.port, subscriptions=[("cmd/#", qos)], keeps_properties=True)
+    until(lambda: session.is_subscribed, session)
+    sender = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    sender.connect("127.0.0.1", broker.port)
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ResponseTopic, properties.CorrelationData = "answers/1", b"\x00\xff"
+    until(lambda: sender.loop(0.01) == 0 and sender.is_connected())
+    for number in range(30):
+        sender.publish("cmd/ack", b"%d" % number, qos=qos, properties=None if number % 2 else properties)
+    found = []
+
+    def all_came():
+        sender.loop(0.01)
+        found.extend(session.take_requests())
+        return len(found) == 30
+
+    until(all_came, session)
+    sender.disconnect()
+    assert [(each.topic, each.payload, each.retain) for each in found] == [
+        ("cmd/ack", b"%d" % number, False) for number in range(30)
+    ]
+    address = ("answers/1", b"\x00\xff") if protocol == "5" else (None, None)
+    assert [(each.response_topic, each.correlation) for each in found] == [address, (None, None)] * 15
+    assert session.take_messages() == []
+
+
+@pytest.mark.broker
+@ONLY_5
+def test_a_request_that_the_broker_had_kept_says_so(broker, open_session):
+    keeper = open_session(broker.port, client_id="keeper")
+    until(lambda: keeper.is_open, keeper)
+    send(keeper, [publication(b"old", topic="cmd/ack", retain=True)])
+    session = open_session(broker.port, subscriptions=[("cmd/#", 1)], keeps_properties=True)
+    found = []
+    until(lambda: found.extend(session.take_requests()) or found, session)
+    assert [(each.payload, each.retain) for each in found] == [(b"old", True)]
+
+
+@pytest.mark.broker
+@BOTH
+def test_a_persistent_session_gets_what_was_published_meanwhile(broker, open_session):
+    session = open_session(broker.port, subscriptions=[("t/#", 1)], persistent=True)
+    until(lambda: session.is_subscribed, session)
+    sock = session._link._client.socket()
+    (sock.sock if isinstance(sock, Wire) else sock).shutdown(socket.SHUT_RDWR)
+    until(lambda: not session.is_open, session)
+    session._retry_at = math.inf  # away
+    other = open_session(broker.port, client_id="other")
+    until(lambda: other.is_open, other)
+    send(other, [publication(b"meanwhile")])
+    session._retry_at = 0.0
+    got = Collector(session)
+    until(lambda: len(got) == 1, session)
+    assert got.messages[0][1] == b"meanwhile"
+    assert session._link.session_present
+
+
 # What no real broker does.
 
 
@@ -386,7 +591,7 @@ def stub():
     broker.close()
 
 
-def greet(stub, session, *, code=1):
+def greet(stub, session, *, code=1, connack=CONNACK):
     """Accept, answer CONNECT and SUBSCRIBE; with ``code`` None, leave SUBSCRIBE unanswered."""
     until(stub.accept, session)
     heard = []
@@ -396,11 +601,12 @@ def greet(stub, session, *, code=1):
         return [frame for frame in heard if frame[0] >> 4 == kind]
 
     until(lambda: heard_first(1), session)
-    stub.say(CONNACK)
+    stub.say(connack)
     until(lambda: heard_first(8), session)
     subscribe = heard_first(8)[0]
     if code is not None:
-        stub.say(suback(int.from_bytes(subscribe[2:4], "big"), code))
+        answer = suback if connack is CONNACK else suback5
+        stub.say(answer(int.from_bytes(subscribe[2:4], "big"), code))
     return heard
 
 
@@ -557,6 +763,149 @@ def test_a_giant_message_is_refused_and_acknowledged_and_the_link_lives(stub, op
     assert heard == [bytes.fromhex("40020005")]
     assert session.refused == {"too_large": 1}
     assert session.connection == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [CONNACK[:3] + b"\x01", connack5(0x84)], ids=["as MQTT 3.1.1", "as MQTT 5"]
+)
+@ONLY_5
+def test_a_broker_without_mqtt_5_is_named_with_the_option(stub, open_session, answer):
+    """One line, however often it says so."""
+    with capture_logs() as logs:
+        session = open_session(stub.port)
+        for _ in range(3):
+            until(stub.accept, session)
+            before = session._failures
+            stub.say(answer)
+            until(lambda before=before: session._failures > before, session)
+    assert session.last_error == (
+        "the broker does not speak MQTT 5 (Unsupported protocol version): set `protocol: 3.1.1` for it"
+    )
+    assert [(entry["event"], entry["log_level"], entry["reason"]) for entry in logs] == [
+        ("protocol_refused", "error", session.last_error)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (connack5(0x87, ReasonString="not from here"), "Not authorized (not from here)"),
+        (connack5(0x9A), "Retain not supported"),
+    ],
+)
+@ONLY_5
+def test_a_refusal_is_told_in_the_brokers_words(stub, open_session, answer, reason):
+    with capture_logs() as logs:
+        session = open_session(stub.port)
+        until(stub.accept, session)
+        stub.say(answer)
+        until(lambda: session.last_error is not None, session)
+    assert session.last_error == reason
+    assert [entry["event"] for entry in logs] == ["link_refused"]
+
+
+@pytest.mark.parametrize(
+    ("farewell", "reason"),
+    [
+        (disconnect5(0x8B, ReasonString="back at ten"), "Server shutting down (back at ten)"),
+        (disconnect5(0x97), "Quota exceeded"),
+        (b"\xe0\x00", "Normal disconnection"),
+    ],
+)
+@ONLY_5
+def test_a_farewell_is_told_in_the_brokers_words(stub, open_session, farewell, reason):
+    session = open_session(stub.port, subscriptions=[("s/#", 1)])
+    greet(stub, session, connack=connack5())
+    until(lambda: session.is_subscribed, session)
+    stub.say(farewell)
+    until(lambda: not session.is_open, session)
+    assert session.last_error == reason
+
+
+@ONLY_5
+def test_a_session_that_is_taken_over_is_told_at_once(stub, open_session):
+    """Mosquitto 2.0.11 still drops the old connection without a word; later ones say it."""
+    with capture_logs() as logs:
+        session = open_session(stub.port, client_id="gw-7", subscriptions=[("s/#", 1)])
+        greet(stub, session, connack=connack5())
+        until(lambda: session.is_subscribed, session)
+        stub.say(disconnect5(0x8E))
+        until(lambda: not session.is_open, session)
+    assert session.last_error == "Session taken over"
+    told = [entry for entry in logs if entry["event"] == "session_taken_over"]
+    assert [(entry["client_id"], entry["log_level"]) for entry in told] == [("gw-7", "error")]
+
+
+@ONLY_5
+def test_a_refused_subscription_has_its_reason(stub, open_session):
+    with capture_logs() as logs:
+        session = open_session(stub.port, subscriptions=[("s/#", 1)])
+        greet(stub, session, code=0x87, connack=connack5())
+        until(lambda: session.last_error is not None, session)
+    assert not session.is_subscribed
+    assert [entry["topics"] for entry in logs if entry["event"] == "subscription_refused"] == [
+        {"s/#": "Not authorized"}
+    ]
+
+
+@ONLY_5
+def test_what_the_broker_does_not_grant_is_not_used(stub, open_session):
+    """QoS 1 and retained messages would cost the connection (MQTT 5.0, 3.2.2.3.4 and 3.2.2.3.5)."""
+    session = open_session(stub.port, subscriptions=[("s/#", 0)], status_topic="status")
+    greet(stub, session, code=0, connack=connack5(MaximumQoS=0, RetainAvailable=0))
+    until(lambda: session.is_subscribed, session)
+    assert send(session, [publication(b"x", retain=True)]) == [0]
+    heard = []
+    until(lambda: heard.extend(stub.frames()) or heard, session)
+    assert {frame[0] for frame in heard} == {0x30}
+
+
+@ONLY_5
+def test_a_refused_birth_is_told_and_belongs_to_nobody(stub, open_session):
+    with capture_logs() as logs:
+        session = open_session(stub.port, subscriptions=[("s/#", 1)], status_topic="status")
+        heard = greet(stub, session, connack=connack5())
+        birth = next(frame for frame in heard if frame[0] >> 4 == 3)
+        stub.say(puback5(int.from_bytes(birth[10:12], "big"), 0x87, ReasonString="no"))
+        until(lambda: not session._link.flight, session)
+    told = [entry for entry in logs if entry["event"] == "publication_refused"]
+    assert [(entry["topic"], entry["words"]) for entry in told] == [("status", "no")]
+    assert session.take_refused() == session.take_acknowledged() == []
+
+
+@ONLY_5
+def test_a_broker_without_keep_alive_is_not_given_up_for_its_silence(stub, open_session):
+    session = open_session(stub.port, options={"keepalive_s": 1}, subscriptions=[("s/#", 1)])
+    greet(stub, session, connack=connack5(ServerKeepAlive=0))
+    until(lambda: session.is_subscribed, session)
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        session.poll(0.5)
+    assert session.is_open
+
+
+@ONLY_5
+def test_no_topic_aliases_are_offered(stub, open_session):
+    """CONNECT says how long the session lives (0x11), and nothing of aliases (0x22): none will come."""
+    session = open_session(stub.port, subscriptions=[("s/#", 1)])
+    connect = greet(stub, session, connack=connack5())[0]
+    assert connect[2:9] == b"\x00\x04MQTT\x05"
+    assert connect[9] & 2  # clean start
+    assert connect[12:18] == b"\x05\x11\x00\x00\x00\x00"
+
+
+@BOTH
+def test_a_request_whose_topic_is_not_utf8_is_refused_and_counted(stub, open_session, protocol):
+    session = open_session(stub.port, subscriptions=[("s/#", 1)], keeps_properties=True)
+    greet(stub, session, connack=CONNACK if protocol == "3.1.1" else connack5())
+    until(lambda: session.is_subscribed, session)
+    properties = b"" if protocol == "3.1.1" else b"\x00"
+    for topic in (b"s/\xff", b"s/1"):
+        stub.say(encode_publish(topic, b"x", qos=0, retain=False, packet_id=0, properties=properties))
+    found = []
+    until(lambda: found.extend(session.take_requests()) or found, session)
+    assert [each.topic for each in found] == ["s/1"]
+    assert session.refused == {"not_utf8": 1}
 
 
 def test_a_malformed_frame_ends_the_connection(stub, open_session):

@@ -4,12 +4,41 @@ import contextlib
 import select
 import socket
 
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
 CONNACK = bytes.fromhex("20020000")
 PINGRESP = b"\xd0\x00"
 
 
 def suback(packet_id: int, *codes: int) -> bytes:
     return bytes((0x90, 2 + len(codes))) + packet_id.to_bytes(2, "big") + bytes(codes)
+
+
+def frame5(first: int, head: bytes, packet_type: int, **properties: object) -> bytes:
+    """Build a packet of MQTT 5 whose property block stands behind ``head``, below 128 bytes."""
+    block = Properties(packet_type)
+    for name, value in properties.items():
+        setattr(block, name, value)
+    body = head + bytes(block.pack())
+    assert len(body) < 128
+    return bytes((first, len(body))) + body
+
+
+def connack5(code: int = 0, **properties: object) -> bytes:
+    return frame5(0x20, bytes((0, code)), PacketTypes.CONNACK, **properties)
+
+
+def suback5(packet_id: int, code: int) -> bytes:
+    return b"\x90\x04" + packet_id.to_bytes(2, "big") + bytes((0, code))
+
+
+def puback5(packet_id: int, code: int, **properties: object) -> bytes:
+    return frame5(0x40, packet_id.to_bytes(2, "big") + bytes((code,)), PacketTypes.PUBACK, **properties)
+
+
+def disconnect5(code: int, **properties: object) -> bytes:
+    return frame5(0xE0, bytes((code,)), PacketTypes.DISCONNECT, **properties)
 
 
 class StubBroker:
