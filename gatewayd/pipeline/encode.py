@@ -77,6 +77,7 @@ class Encoder:
         else:
             self._verdicts = Documents(origin, _cbor() if encoding == "cbor" else orjson.dumps)
         self._topics: dict[tuple[int, Kind], str] = {}
+        self._device_ids: dict[int, str] = {}  # Sparkplug's
 
     def fits(self, device: Device) -> bool:
         """Tell whether the topics of a device are short enough to be published on (MQTT 3.1.1, 1.5.3)."""
@@ -143,7 +144,9 @@ class Encoder:
         )
 
     def _sparkplug(self, node: "EdgeNode", verdict: Prediction | Alert, device: Device) -> list[Publication]:
-        name = verdict_sparkplug.device_id(self.origin.stream, device)
+        name = self._device_ids.get(verdict.device)
+        if name is None:
+            name = self._device_ids[verdict.device] = verdict_sparkplug.device_id(self.origin.stream, device)
         if isinstance(verdict, Prediction):
             metrics = verdict_sparkplug.prediction_metrics(verdict, device, self.origin)
             return node.publish(name, metrics, kind="prediction", at=verdict.end)

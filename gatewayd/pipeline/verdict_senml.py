@@ -16,6 +16,7 @@ Reference:
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import orjson
 
@@ -84,6 +85,7 @@ class SenmlPacks:
         return orjson.dumps([base | records[0], *records[1:]])
 
 
+@lru_cache(maxsize=4096)  # the same for window after window
 def legal(level: str) -> str:
     """Turn any text into one level of a SenML name; different texts give different levels."""
     text = _ILLEGAL.sub(lambda m: "".join(f":{byte:02X}" for byte in m.group().encode()), level)

@@ -9,8 +9,7 @@ Reference:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gatewayd.domain.topic import safe_level
 from gatewayd.domain.verdict import Alert, Prediction
@@ -25,8 +24,7 @@ Value = int | float | bool | str | None
 _MILLISECOND = 10**6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
+class Metric(NamedTuple):
     """One metric's value.
 
     Attributes:
@@ -95,6 +93,4 @@ def _fractions(name: str, parts: Iterable[tuple[str, float]]) -> list[tuple[str,
 
 def _metrics(folder: str, values: Iterable[tuple[str, Type, Value]], at: int) -> list[Metric]:
     at_ms = at // _MILLISECOND
-    return [
-        Metric(name=f"{folder}/{name}", type=type_, value=value, at_ms=at_ms) for name, type_, value in values
-    ]
+    return [Metric(f"{folder}/{name}", type_, value, at_ms) for name, type_, value in values]
