@@ -29,7 +29,7 @@ from gatewayd.formats.image_parts import Picture, cut_out
 
 Fit = Literal["stretch", "crop", "letterbox"]
 
-# What the decoder raises for bytes that are no picture; it has no error of its own.
+# What the decoder raises for bytes that are no picture; it has no error of its own, and asserts what bytes can break.
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -37,6 +37,8 @@ _UNREADABLE = (
     TypeError,
     LookupError,
     ArithmeticError,
+    AssertionError,
+    AttributeError,
     EOFError,
     struct.error,
 )

@@ -31,7 +31,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _CHUNK = struct.Struct(">I4s")
 _CRC_BYTES = 4
-_IHDR = struct.Struct(">IIBBBBB")
+_IHDR = struct.Struct(">IIBBBBB")  # width, height, depth, colour type, three methods
+_INDEXED = 3  # the colour type whose pixels are numbers of a palette's colours
 
 _JPEG = b"\xff\xd8"
 _SOS, _EOI, _APP0, _APP1, _APP14, _APP15, _COM = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
@@ -87,29 +88,31 @@ def cut_out(payload: bytes) -> Picture:
 
 def _png(payload: bytes) -> Picture:
     needed = [_PNG]
-    size: tuple[int, int] | None = None
-    orientation, has_data, is_whole = 1, False, False
+    header: tuple[int, ...] = ()
+    orientation, seen = 1, set()
     for kind, data, whole in _chunks(payload):
-        if (kind == b"IHDR") is not (size is None):
+        if (kind == b"IHDR") is bool(header):
             raise RejectedInputError("broken_image", "one IHDR must lead")
         if kind == b"IHDR":
             if len(data) != _IHDR.size:
                 raise RejectedInputError("broken_image", "IHDR")
-            size = _IHDR.unpack(data)[:2]
+            header = _IHDR.unpack(data)
         elif kind == b"eXIf":
             orientation = _orientation(data)
-        has_data |= kind == b"IDAT"
+        elif kind == b"IDAT" and header[3] == _INDEXED and b"PLTE" not in seen:
+            raise RejectedInputError("broken_image", "no palette")
         if kind in _PNG_NEEDED:
             needed.append(whole)
+            seen.add(kind)
         if kind == b"IEND":
-            is_whole = True
             break
-    if size is None or not has_data:
+    is_whole = b"IEND" in seen
+    if not header or b"IDAT" not in seen:
         raise RejectedInputError("broken_image" if is_whole else "truncated")
     return Picture(
         kind="png",
-        width=size[0],
-        height=size[1],
+        width=header[0],
+        height=header[1],
         orientation=orientation,
         is_whole=is_whole,
         data=b"".join(needed),

@@ -320,6 +320,16 @@ def test_too_many_pixels_are_refused_before_they_are_decoded():
     assert reason(b"GIF89a" + b"\0" * 100) == "not_an_image"
 
 
+def test_a_palette_behind_the_pixels_is_none():
+    """Found by tools/fuzz: the decoder asserts that there's a palette before the first pixel."""
+    payload = encoded(Image.fromarray(COLOUR).quantize(16))
+    start, end = payload.index(b"PLTE") - 4, payload.index(b"IDAT") - 4
+    without = payload[:start] + payload[end:]
+    assert reason(without) == "broken_image"
+    behind = without[:-12] + payload[start:end] + without[-12:]
+    assert reason(behind) == "broken_image"
+
+
 def test_a_picture_whose_parts_disagree_is_broken():
     """12 bits per sample, and a size that only the decoder sees."""
     payload = encoded(SMOOTH, "JPEG")

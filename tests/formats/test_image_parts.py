@@ -18,8 +18,8 @@ def chunk(kind, data=b""):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def ihdr(width, height):
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+def ihdr(width, height, colour_type=0):
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0))
 
 
 def png(*chunks):
@@ -170,6 +170,10 @@ def test_bytes_parts_and_scans_are_limited():
         (png(ihdr(7, 5), ihdr(7, 5), DATA, END), "broken_image"),
         (png(chunk(b"IHDR", b"short"), DATA, END), "broken_image"),
         (png(ihdr(7, 5), DATA[:-1] + b"!", END), "broken_image"),  # the checksum
+        (
+            png(ihdr(7, 5, 3), DATA, END),
+            "broken_image",
+        ),  # numbers of no palette's colours: found by tools/fuzz
         (b"\xff\xd8", "truncated"),
         (b"\xff\xd8" + frame(7, 5), "truncated"),
         (b"\xff\xd8" + frame(7, 5)[:-1], "truncated"),

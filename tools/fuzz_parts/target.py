@@ -5,8 +5,8 @@
     input      byte 0: the target's number, modulo how many there are; then at most 8 messages
     message    topic's number (1), length of the payload (2, big-endian), payload; what is cut off is as long as it is
 
-Any bytes are an input, and an input says all that there is to an outcome: a format begins without memory. From 240 on,
-a topic's number also says that the payload is to be repeated up to 64 KiB: what takes time that grows with the square
+Any bytes are an input, and an input says all that there is to an outcome: a format begins without memory. From 252 on,
+a topic's number also says that the payload is to be repeated up to 16 KiB: what takes time that grows with the square
 of the length is found so, by inputs that are short themselves.
 """
 
@@ -30,7 +30,7 @@ Messages = Sequence[tuple[int, bytes]]  # topic's number, payload
 
 ARRIVAL_NS = 1_741_944_413 * 10**9  # 2025-03-14T09:26:53Z
 MAX_MESSAGES = 8
-SWOLLEN_FROM, SWOLLEN_BYTES = 240, 65_536
+SWOLLEN_FROM, SWOLLEN_BYTES = 252, 16_384
 MAX_INPUT_S = 1.0  # CPU time
 MAX_PARTS = 50_000  # samples and errors of one message: no format promises more than 10,000 of each
 
