@@ -100,7 +100,7 @@ class Aligner:
         for device, taken_at, values in columns:
             track = self._tracks.get(device)
             if track is None:  # the grid begins with its first reading
-                track = self._tracks[device] = self._new(seen=taken_at - 1)
+                track = self._tracks[device] = self._new(seen=taken_at)
             self._take(track, taken_at, values)
             known_until = min((track.times[channel] for channel in self._linear), default=taken_at)
             while track.waiting and track.waiting[0][0] <= known_until:
