@@ -1,8 +1,9 @@
 """Channels are smoothed here, each by its own values up to now: by a moving median, or exponentially.
 
-A median forgets a single outlier altogether and keeps edges; it lags by half its window (J. W. Tukey, "Exploratory
-Data Analysis", 1977, ch. 7). An exponential moving average is ``y += alpha * (x - y)``: cheap, lags by
-``1 / alpha`` readings (S. W. Roberts, "Control chart tests based on geometric moving averages", Technometrics 1, 1959).
+A median forgets a single outlier altogether and keeps edges, half its window later (J. W. Tukey, "Exploratory Data
+Analysis", 1977). An exponential moving average is ``(1 - alpha) * the one before + alpha * value``: it quiets steady
+noise and smears edges over some ``1 / alpha`` readings (S. W. Roberts, "Control chart tests based on geometric moving
+averages", Technometrics 1, 1959).
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from gatewayd.domain.state import State, as_int64, as_state
 from gatewayd.pipeline.groups import by_device, grown
 from gatewayd.pipeline.history import History, Series
 
+_FEW = 8  # readings below which smoothing them one by one costs less
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Median:
@@ -26,6 +29,13 @@ class Median:
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window must be at least 1, not {self.window}")
+
+    def smooth(self, past: list[float], value: float) -> float:
+        """Return the median after a value; ``past`` holds the values before it, and takes this one."""
+        past.append(value)
+        ordered = sorted(past[-self.window :])
+        lower, upper = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        return (lower if lower == upper else 0.5 * lower + 0.5 * upper) + 0.0  # why so: see _medians
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,14 @@ class Ema:
         if not 0 < self.alpha <= 1:
             raise ValueError(f"alpha must lie in 0..1 and be above 0, not {self.alpha}")
 
+    def smooth(self, past: list[float], value: float) -> float:
+        """Return the average after a value; ``past`` ends with the one before it, and takes this one."""
+        before = past[-1] if past else value
+        # Of two equal ones exactly that; and a sum of parts, since the difference of two may overflow.
+        average = value if value == before else (1 - self.alpha) * before + self.alpha * value
+        past[:] = [average]
+        return average
+
 
 class Denoiser:
     """Smooths each channel of each device. Owned by the line.
@@ -45,14 +63,17 @@ class Denoiser:
     Args:
         methods: One per channel, in the order of columns; None leaves the channel as it is.
         max_gap_ns: After a longer time between two of its values a channel begins anew; None: never.
+        few: Batches with fewer readings are smoothed value by value, which costs less there and gives the same.
     """
 
-    def __init__(self, methods: Sequence[Median | Ema | None], *, max_gap_ns: int | None = None) -> None:
-        self._methods = tuple(methods)
+    def __init__(
+        self, methods: Sequence[Median | Ema | None], *, max_gap_ns: int | None = None, few: int = _FEW
+    ) -> None:
+        self._methods = [(channel, method) for channel, method in enumerate(methods) if method is not None]
         depth = max((method.window for method in methods if isinstance(method, Median)), default=1)
         # Of a median's channel the latest values; of an average's one, what the average was.
         self._history = History(depth=depth, channels=len(methods))
-        self._max_gap_ns = max_gap_ns
+        self._max_gap_ns, self._few = max_gap_ns, few
         self._last: Int64 = np.zeros((0, len(methods)), dtype=np.int64)  # when the latest of them were taken
 
     def apply(self, batch: Batch) -> Batch:
@@ -64,14 +85,12 @@ class Denoiser:
         if not len(batch):
             return batch
         self._grow(int(batch.device.max()) + 1)
-        groups = by_device(batch.device)
         values = batch.values.copy()
-        for channel, method in enumerate(self._methods):
-            if method is None:
-                continue
-            series, is_anew = self._runs(Series.of(batch, groups, channel), channel)
-            if isinstance(method, Ema):
-                values[series.row, channel] = self._averages(series, channel, is_anew, method.alpha)
+        every = Series.each(batch, by_device(batch.device), [channel for channel, _ in self._methods])
+        for (channel, method), whole in zip(self._methods, every, strict=True):
+            series, is_anew = self._runs(whole, channel)
+            if isinstance(method, Ema) or len(batch) < self._few:
+                values[series.row, channel] = self._in_turn(series, channel, is_anew, method)
             elif len(series.row):
                 trail = self._history.trail(series, channel, is_anew)
                 values[series.row, channel] = _medians(trail.through(method.window))
@@ -88,20 +107,15 @@ class Denoiser:
         runs = series.split(is_gap)
         return runs, is_gap[runs.first]
 
-    def _averages(self, series: Series, channel: int, is_anew: Bool, alpha: float) -> list[float]:
-        """Return the average after each value, which needs the one before it; remember each device's last one."""
+    def _in_turn(self, series: Series, channel: int, is_anew: Bool, method: Median | Ema) -> list[float]:
+        """Smooth value by value; an average, which needs the one before it, can't be had otherwise."""
         result: list[float] = series.values.tolist()
-        rest = 1 - alpha
         columns = (series.device, series.first, series.last, is_anew)
         for device, first, last, begins in zip(*(column.tolist() for column in columns), strict=True):
-            before = [] if begins else self._history.latest(device, channel)
-            average = before[-1] if before else result[first]
+            past = [] if begins else self._history.latest(device, channel)
             for place in range(first, last + 1):
-                value = result[place]
-                # Of two equal ones exactly that; and a sum of parts, since the difference of two may overflow.
-                average = value if value == average else rest * average + alpha * value
-                result[place] = average
-            self._history.replace(device, channel, [average])
+                result[place] = method.smooth(past, result[place])
+            self._history.replace(device, channel, past)
         return result
 
     def restart(self, devices: Int64) -> None:

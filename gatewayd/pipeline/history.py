@@ -7,8 +7,8 @@ back from every row of a batch at once, each device's values in the batch are la
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -45,17 +45,26 @@ class Series:
     last: Int64
 
     @classmethod
-    def of(cls, batch: Batch, groups: Groups, channel: int) -> "Series":
-        """Take one channel out of a batch."""
-        values = batch.values[groups.order, channel]
-        row, device, is_first = groups.order, groups.device, groups.is_first
-        is_there = np.isfinite(values)
-        if not is_there.all():
-            row, device, values = row[is_there], device[is_there], values[is_there]
-            is_first = np.empty(len(row), dtype=np.bool_)
-            is_first[:1] = True
-            np.not_equal(device[1:], device[:-1], out=is_first[1:])
-        return cls._grouped(row, device, batch.taken_at[row], values, is_first)
+    def each(cls, batch: Batch, groups: Groups, channels: Iterable[int]) -> Iterator["Series"]:
+        """Take channels out of a batch, one after the other."""
+        order, taken_at = groups.order, batch.taken_at[groups.order]
+        columns = np.ascontiguousarray(batch.values[order].T)
+        is_there = np.isfinite(columns)
+        is_whole = is_there.all(axis=1).tolist()
+        whole: Series | None = None  # what channels without an absent value share
+        for channel in channels:
+            values = columns[channel]
+            if not is_whole[channel]:
+                there = is_there[channel]
+                device = groups.device[there]
+                is_first = np.empty(len(device), dtype=np.bool_)
+                is_first[:1] = True
+                np.not_equal(device[1:], device[:-1], out=is_first[1:])
+                yield cls._grouped(order[there], device, taken_at[there], values[there], is_first)
+            else:
+                if whole is None:
+                    whole = cls._grouped(order, groups.device, taken_at, values, groups.is_first)
+                yield replace(whole, values=values)
 
     @classmethod
     def _grouped(

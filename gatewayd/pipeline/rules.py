@@ -69,10 +69,9 @@ class Rules:
         if not len(batch):
             return Kept(batch=batch)
         self._pasts.grow(int(batch.device.max()) + 1)
-        groups = by_device(batch.device)
+        every = Series.each(batch, by_device(batch.device), [judge.channel for judge in self._judges])
         judged: list[_Judged] = []
-        for judge in self._judges:
-            series = Series.of(batch, groups, judge.channel)
+        for judge, series in zip(self._judges, every, strict=True):
             if len(series.row):
                 self._judge(judge, series, judged, is_few=len(batch) < self._few)
         judged.sort(key=lambda one: (one.row, one.channel))
@@ -110,9 +109,8 @@ class Rules:
         is_doubtful = (values < judge.least) | (values > judge.greatest)
         is_doubtful[series.first] |= (numbers[:, IS_STUCK] != 0) | (numbers[:, SIDE] != 0)
         last = trail.before(1)[:, 0]
-        with np.errstate(
-            over="ignore"
-        ):  # at the end of what a float64 can hold a difference is infinite: far enough
+        # At the end of what a float64 can hold, a difference is infinite: that is far enough.
+        with np.errstate(over="ignore"):
             for sentinel in rules.sentinels:
                 # Not "at least the jump": that is false where there's no last value.
                 is_doubtful |= (values == sentinel) & ~(np.abs(values - last) < rules.sentinel_jump)

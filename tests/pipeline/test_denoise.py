@@ -67,14 +67,14 @@ def smoothed(method, values):
     return result
 
 
-def in_parts(rows, cuts, methods, gap):
+def in_parts(rows, cuts, methods, gap, few):
     """The values that come out when rows are cut; the state moves into a fresh object at each cut."""
-    denoiser, parts = Denoiser(methods, max_gap_ns=gap), []
+    denoiser, parts = Denoiser(methods, max_gap_ns=gap, few=few), []
     places = sorted(cuts)
     for start, end in zip([0, *places], [*places, len(rows)], strict=True):
         parts.append(denoiser.apply(as_batch(rows[start:end])).values)
         state = denoiser.state()
-        denoiser = Denoiser(methods, max_gap_ns=gap)
+        denoiser = Denoiser(methods, max_gap_ns=gap, few=few)
         denoiser.restore(state)
     return np.concatenate(parts)
 
@@ -89,10 +89,16 @@ def runs(places, rows, gap):
     return parts
 
 
-@given(methods=METHODS, rows=ROWS, gap=st.sampled_from([None, 9, 4]), data=st.data())
-def test_values_equal_the_reference_however_the_readings_are_cut(methods, rows, gap, data):
+@given(
+    methods=METHODS,
+    rows=ROWS,
+    gap=st.sampled_from([None, 9, 4]),
+    few=st.sampled_from([0, 99]),
+    data=st.data(),
+)
+def test_values_equal_the_reference_however_the_readings_are_cut(methods, rows, gap, few, data):
     cuts = data.draw(st.lists(st.integers(0, len(rows)), max_size=4))
-    found = in_parts(rows, cuts, methods, gap)
+    found = in_parts(rows, cuts, methods, gap, few)
     for device in range(4):
         places = [place for place, row in enumerate(rows) if row[0] == device]
         for channel, method in enumerate(methods):
@@ -102,6 +108,17 @@ def test_values_equal_the_reference_however_the_readings_are_cut(methods, rows, 
                 for value in smoothed(method, [rows[place][2][channel] for place in part])
             ]
             assert found[places, channel].tobytes() == np.array(expected, dtype=np.float64).tobytes()
+
+
+@given(methods=METHODS, rows=ROWS, gap=st.sampled_from([None, 9, 4]))
+def test_both_ways_of_smoothing_remember_the_same(methods, rows, gap):
+    states = []
+    for few in (0, 99):
+        denoiser = Denoiser(methods, max_gap_ns=gap, few=few)
+        denoiser.apply(as_batch(rows))
+        state = denoiser.state()
+        states.append((state["history"]["values"].tobytes(), state["last"].tobytes()))
+    assert states[0] == states[1]
 
 
 @given(method=METHODS.map(lambda methods: methods[0]), values=st.lists(VALUES, min_size=1, max_size=30))
@@ -140,9 +157,10 @@ def test_after_a_restart_a_device_begins_anew_and_the_others_go_on(method):
     assert found.tolist() == [5.0, 9.0]
 
 
-def test_what_is_not_finite_stays_and_changes_nothing():
+@pytest.mark.parametrize("few", [0, 99])
+def test_what_is_not_finite_stays_and_changes_nothing(few):
     for method, expected in ((Median(window=3), 2.0), (Ema(alpha=0.5), 2.0)):
-        found = Denoiser([method, None]).apply(column([1.0, math.nan, 3.0])).values[:, 0]
+        found = Denoiser([method, None], few=few).apply(column([1.0, math.nan, 3.0])).values[:, 0]
         assert math.isnan(found[1])
         assert found[2] == expected
 

@@ -25,7 +25,7 @@ def as_batch(rows):
 
 def series_of(rows, channel=0):
     batch = as_batch(rows)
-    return Series.of(batch, by_device(batch.device), channel)
+    return next(Series.each(batch, by_device(batch.device), [channel]))
 
 
 def padded(values, width):
@@ -56,6 +56,15 @@ def test_each_value_sees_its_devices_latest_ones_however_the_readings_are_cut(ba
             history.extend(series, channel, trail)
     for (device, channel), values in lists.items():
         assert history.latest(device, channel) == values[-depth:]
+
+
+@given(rows=ROWS)
+def test_channels_taken_together_are_what_each_is_alone(rows):
+    batch = as_batch(rows)
+    for channel, series in enumerate(Series.each(batch, by_device(batch.device), [0, 1])):
+        alone = series_of(rows, channel)
+        for name in ("row", "group", "taken_at", "values", "device", "first", "last"):
+            assert getattr(series, name).tolist() == getattr(alone, name).tolist()
 
 
 @given(rows=ROWS, channel=st.integers(0, 1))

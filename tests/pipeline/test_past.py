@@ -61,7 +61,7 @@ def test_good_values_end_a_run_of_spikes():
         taken_at=np.array([5, 6, 7], dtype=np.int64),
         values=np.array([[2.0], [2.0], [3.0]]),
     )
-    series = Series.of(batch, by_device(batch.device), 0)
+    series = next(Series.each(batch, by_device(batch.device), [0]))
     taken = np.array([True, False])
     pasts.extend(series, 0, pasts.good.trail(series, 0), taken)
     pasts.repeat(series, 0, np.array([1, 1, 1]), series.taken_at, taken)
