@@ -194,7 +194,9 @@ def test_a_state_holds_the_devices_in_use_and_is_a_copy():
     touch(silence, [(1, 100)])
     state = silence.state()
     assert [len(column) for column in state.values()] == [2, 2]
+    touch(silence, [(1, 105)])
     silence.due(200)
+    assert state["since"].tolist()[1] == 100
     assert state["is_awaited"].tolist() == [False, True]
 
 
