@@ -5,35 +5,33 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 
 from gatewayd import __version__
-from gatewayd.config.settings import BrokerSettings, Settings, StreamSettings
+from gatewayd.assemble import build_flow
+from gatewayd.config.settings import BrokerSettings, Settings
 from gatewayd.deliver import Deliverer
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.topic import TopicFilter
-from gatewayd.errors import ConfigError, ModelError, StartupError, TransientError
+from gatewayd.errors import ModelError, StartupError, TransientError
 from gatewayd.line import Line
-from gatewayd.model.bundle import Bundle, load_bundle
+from gatewayd.model.bundle import load_bundle
 from gatewayd.model.fit import fit_problems
-from gatewayd.model.interpreter import open_model
 from gatewayd.model.watch import BundleWatch
+from gatewayd.mqtt.properties import Request
 from gatewayd.mqtt.session import Session
-from gatewayd.pipeline.deviation import Deviation
 from gatewayd.pipeline.flow import Flow
-from gatewayd.pipeline.infer import Model
-from gatewayd.pipeline.stream import StreamPlan
 from gatewayd.runtime import logs, signals
 from gatewayd.runtime.report import FigureReport
 from gatewayd.runtime.status import status_text
 from gatewayd.runtime.supervisor import Supervisor, Tick, Worker
 from gatewayd.runtime.systemd import Notifier
-from gatewayd.startup import Prepared, open_format, prepare
+from gatewayd.startup import Prepared, prepare
 from gatewayd.store.checkpoint import Checkpoint, DamagedError
 from gatewayd.store.folder import StateFolder
 from gatewayd.store.outbox import Outbox
@@ -95,12 +93,14 @@ class _Gateway:
         # Before the models are opened, which takes a while: what changes meanwhile is told by the first tick.
         self._watch = BundleWatch(_folders(prepared))
         settings = prepared.settings
+        flow = self._go_on(build_flow(prepared), memory)
         self.deliverers = {
-            name: Deliverer(outbox, _upstream_session(prepared, name), broker=name)
+            name: Deliverer(
+                outbox, _upstream_session(prepared, name, flow.listens_to(name)), broker=name, hear=self._hear
+            )
             for name in dict.fromkeys(stream.publish.to for stream in settings.streams.values())
         }
         self._source = _source_session(prepared)
-        flow = self._go_on(_flow(prepared), memory)
         self.line = Line(
             source=self._source,
             flow=flow,
@@ -120,7 +120,7 @@ class _Gateway:
             restarted = flow.restore(state) if state is not None else []
         except (DamagedError, KeyError, ValueError) as error:
             self._log.error("state_damaged", reason=str(error), meaning="windows and alerts begin anew")
-            return _flow(self._prepared)  # the one at hand may have taken half of it over
+            return build_flow(self._prepared)  # the one at hand may have taken half of it over
         if restarted:
             self._log.warning("windows_restarted", streams=restarted)
         if flow.abandoned_alerts:
@@ -195,7 +195,7 @@ class _Gateway:
         """Hand another configuration to the line. Raises StartupError before anything has changed."""
         for secret in prepared.secrets.values():
             logs.mask(secret.reveal())  # before the new link can log anything
-        flow = _flow(prepared)
+        flow = build_flow(prepared)
         source = None
         if _subscriptions(prepared) != _subscriptions(self._prepared) or _link(prepared) != _link(
             self._prepared
@@ -205,6 +205,9 @@ class _Gateway:
             self._log.warning("reload_delayed", waited_s=_RELOAD_S)
         self._source = source or self._source
         self._prepared = prepared
+
+    def _hear(self, broker: str, request: Request) -> None:
+        self.line.hear(broker, request, self.deliverers[broker].say)
 
     def _wake_deliverers(self) -> None:
         for deliverer in self.deliverers.values():
@@ -231,33 +234,6 @@ class _Gateway:
 
 def _titled(spec: ModelSpec) -> str:
     return f"{spec.name} {spec.version}"
-
-
-def _flow(prepared: Prepared) -> Flow:
-    plans: list[StreamPlan] = []
-    problems = []
-    for name, settings in prepared.settings.streams.items():
-        spec = prepared.spec(name)
-        try:
-            model = _model(prepared.bundles.get(name), spec, settings)
-        except ModelError as error:
-            problems.append(prepared.loaded.problem(("streams", name, "model"), str(error)))
-            continue
-        plan = StreamPlan(
-            name=name,
-            settings=settings,
-            spec=spec,
-            model=model,
-            free_format=open_format(settings),
-        )
-        plans.append(plan)
-    if problems:
-        raise ConfigError(problems)
-    return Flow(prepared.settings.gateway.id, plans)
-
-
-def _model(bundle: Bundle | None, spec: ModelSpec, settings: StreamSettings) -> Model:
-    return Deviation(spec) if bundle is None else open_model(bundle, runtime=settings.runtime)
 
 
 def _source_name(settings: Settings) -> str:
@@ -318,7 +294,7 @@ def _source_session(prepared: Prepared) -> Session:
     )
 
 
-def _upstream_session(prepared: Prepared, name: str) -> Session:
+def _upstream_session(prepared: Prepared, name: str, topics: Sequence[str]) -> Session:
     broker = _broker(prepared, name)
     gateway = prepared.settings.gateway.id
     client_id = broker.client_id or f"{gateway}-{name}"
@@ -330,6 +306,8 @@ def _upstream_session(prepared: Prepared, name: str) -> Session:
         password=prepared.secrets.get(name),
         status_topic=broker.status_topic,
         gateway=gateway,
+        subscriptions=[(topic, 1) for topic in topics],
+        keeps_properties=True,
     )
 
 
@@ -353,6 +331,15 @@ def _refuse_restart_needed(before: Prepared, after: Prepared) -> None:
     shared = upstreams[0] & upstreams[1]
     if shared & {_source_name(old)} != shared & {_source_name(new)}:
         changed.append("the broker that streams come from")
-    changed += [name for name in ("line", "outbox") if getattr(old, name) != getattr(new, name)]
+    spoken = [
+        {
+            (stream.publish.to, stream.publish.home_assistant, stream.publish.encoding == "sparkplug_b")
+            for stream in settings.streams.values()
+        }
+        for settings in (old, new)
+    ]
+    if spoken[0] != spoken[1]:
+        changed.append("publish.home_assistant or Sparkplug")
+    changed += [name for name in ("line", "outbox", "commands") if getattr(old, name) != getattr(new, name)]
     if changed:
         raise StartupError(f"{', '.join(changed)} changed: restart the service for that")

@@ -8,10 +8,12 @@ session as MQTT 3.1.1, 4.4 describes, trusts the broker to have kept one.)
 Acknowledgements gather for a moment before they cost a transaction. What a crash loses of them is sent again.
 """
 
+import contextlib
 import os
+import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -19,6 +21,7 @@ import structlog
 from gatewayd.domain.figures import DeliveryFigures
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import TransientError
+from gatewayd.mqtt.properties import Request
 from gatewayd.store.outbox import Outbox
 
 _IDLE_S = 1.0  # the longest sleep; the session's keep-alive needs a look now and then
@@ -29,6 +32,8 @@ _GATHER_S = 0.02  # fewer wait this long for company
 _FIGURES_S = 0.2
 _RETRY_S = 1.0  # after the outbox failed
 _NEVER = float("inf")
+_ANSWER = 0  # the token of answers: records count from 1
+_MOST_ANSWERS = 256
 
 
 class Link(Protocol):
@@ -55,6 +60,12 @@ class Link(Protocol):
     def take_acknowledged(self) -> list[int]:
         """Return the tokens acknowledged since the last call."""
 
+    def take_refused(self) -> list[tuple[int, str]]:
+        """Return the tokens that the broker will never take, and why, since the last call."""
+
+    def take_requests(self) -> list[Request]:
+        """Return what was said to us since the last call."""
+
     def close(self, timeout_s: float) -> None:
         """Say goodbye and disconnect."""
 
@@ -62,12 +73,28 @@ class Link(Protocol):
 class Deliverer:
     """Sends one broker's records in order, at least once. ``run`` owns the session.
 
+    Args:
+        outbox: What is to be sent.
+        session: The broker's link.
+        broker: The broker's name in the configuration.
+        hear: Called with what was said to us on this link; must not block.
+
     Attributes:
         figures: The latest snapshot; replaced a few times a second, never changed. Any thread may read it.
     """
 
-    def __init__(self, outbox: Outbox, session: Link, *, broker: str) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        session: Link,
+        *,
+        broker: str,
+        hear: Callable[[str, Request], None] | None = None,
+    ) -> None:
         self._outbox = outbox
+        self._hear = hear
+        # Answers to commands go ahead of all records and are never stored: who asked has gone after an outage.
+        self._answers: queue.Queue[Publication] = queue.Queue(_MOST_ANSWERS)
         self._session = session
         self._broker = broker
         self._log = structlog.get_logger().bind(component="deliver", broker=broker)
@@ -103,6 +130,12 @@ class Deliverer:
             if self._wake_fd >= 0:
                 os.eventfd_write(self._wake_fd, 1)
 
+    def say(self, answer: Publication) -> None:
+        """Send an answer as soon as the link allows; dropped where more wait than anybody asks for. Thread-safe."""
+        with contextlib.suppress(queue.Full):
+            self._answers.put_nowait(answer)
+        self.wake()
+
     def stop(self, drain_s: float) -> None:
         """End ``run`` when the broker has taken everything, or after ``drain_s`` seconds. Thread-safe."""
         self._stop_at = time.monotonic() + drain_s
@@ -117,6 +150,7 @@ class Deliverer:
                 self._take_wake()
                 self._gather()
                 self._settle(at_once=False)
+                self._listen()
                 self._is_behind = self._send()
                 self._gather()  # QoS 0 is acknowledged by being sent
                 self._outbox.tidy()
@@ -169,7 +203,8 @@ class Deliverer:
 
     def _gather(self) -> None:
         """Collect acknowledgements; on a new connection begin again at the oldest record."""
-        arrived = self._session.take_acknowledged()
+        arrived = [token for token in self._session.take_acknowledged() if token != _ANSWER]
+        self._set_aside()
         if arrived:
             if not self._acks:
                 # Not before the outbox may be asked again: an appointment nobody keeps makes the thread spin.
@@ -182,6 +217,30 @@ class Deliverer:
             self._cursor = 0
             self._page = []
             self._look_at = 0.0
+
+    def _set_aside(self) -> None:
+        """Give up what the broker will never take, so that it doesn't block what stands behind it."""
+        refused = [token for token, _ in self._session.take_refused() if token != _ANSWER]  # the link has told why
+        if refused:
+            self._give_up(refused, "refused")
+
+    def _give_up(self, seqs: list[int], reason: str) -> None:
+        try:
+            self._outbox.give_up(seqs, reason=reason)
+        except TransientError as error:
+            self._hold(error)  # they will be read and refused again
+
+    def _listen(self) -> None:
+        """Hand on what was said to us; say what was answered."""
+        for request in self._session.take_requests():
+            if self._hear is not None:
+                self._hear(self._broker, request)
+        while self._session.is_open:
+            try:
+                answer = self._answers.get_nowait()
+            except queue.Empty:
+                break
+            self._session.publish([(_ANSWER, answer)])
 
     def _settle(self, *, at_once: bool) -> None:
         """Remove what upstream has taken, once enough has gathered or waited long enough."""
@@ -220,15 +279,21 @@ class Deliverer:
         if now < max(self._look_at, self._retry_at):
             return False
         try:
-            self._page = self._outbox.pending(self._broker, after=self._cursor, limit=_PAGE)
+            page = self._outbox.pending(self._broker, after=self._cursor, limit=_PAGE, now=time.time_ns())
         except TransientError as error:
             self._hold(error)
             return False
+        is_full = len(page) == _PAGE
+        expired = [seq for seq, publication in page if publication.expires_s == 0]
+        if expired:
+            self._give_up(expired, "expired")
+            page = [entry for entry in page if entry[1].expires_s != 0]
+        self._page = page
         if not self._acks:  # else it is their removal that shows whether the disk has recovered
             self._recover()
-        if len(self._page) < _PAGE:
+        if not is_full:
             self._look_at = now + _IDLE_S
-        return bool(self._page)
+        return bool(self._page) or is_full  # all of a page may have expired
 
     def _hold(self, error: TransientError) -> None:
         """Leave the outbox alone for a while; one line per outage."""

@@ -7,6 +7,7 @@ only then are the messages acknowledged to the broker, in one write.
 
 import contextlib
 import os
+import queue
 import threading
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from gatewayd.domain.state import State
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import TransientError
 from gatewayd.formats.sample import Request
+from gatewayd.mqtt.properties import Request as Heard
 from gatewayd.pipeline.flow import AlertChange, Flow, Outcome
 
 _IDLE_S = 0.25  # longest wait: the watchdog looks for turns
@@ -33,6 +35,7 @@ _DENSE_PART = 4  # a batch that is full to this part after one wait fills up soo
 _WITHHOLD_S = 10.0  # how long messages stay unacknowledged while the outbox fails
 _NS = 10**9
 _APART_NS = 1000
+_MOST_HEARD = 1000  # from upstream; whoever says more than people can is not heard
 _KEEP_S = 5.0  # between two writes of what alerts stand: a trembling alert must not wear a memory card out
 
 
@@ -135,11 +138,27 @@ class Line:
         self._memory = memory
         self._is_changed = False  # alerts have changed since they were kept
         self._keep_due = 0.0
+        self._is_heard = False
+        self._heard: queue.Queue[tuple[str, Heard, Callable[[Publication], None]]] = queue.Queue(_MOST_HEARD)
         self.figures = LineFigures()
 
     def progress(self) -> int:
         """Return a number that grows with every turn. Any thread may call it."""
         return self._turns
+
+    def hear(self, broker: str, request: Heard, reply: Callable[[Publication], None]) -> None:
+        """Take in what was said to the gateway from upstream. Thread-safe; dropped where nobody could read so much.
+
+        Args:
+            broker: Name of the upstream broker.
+            request: What was said.
+            reply: Takes the answer; called by the line's thread, must not block.
+        """
+        with self._lock:
+            with contextlib.suppress(queue.Full):
+                self._heard.put_nowait((broker, request, reply))
+            self._is_heard = True
+            self._wake()
 
     def stop(self) -> None:
         """End ``run`` after the turn it is in. Thread-safe."""
@@ -222,11 +241,37 @@ class Line:
             self._unacknowledged = []
 
     def _advance(self) -> None:
-        """Do what is due because nothing came."""
+        """Do what is due because nothing came, and what was said from upstream."""
+        if self._is_heard:
+            with self._lock:  # the flag and its wake together, as in _take_next
+                self._is_heard = False
+                if self._next is None:
+                    self._clear_wake()
+            while not self._heard.empty():
+                self._listen(*self._heard.get_nowait())
         by_wall, by_steady = self._flow.deadlines()
         now, steady_now = time.time_ns(), self._steady_ns()
         if (by_wall is not None and by_wall <= now) or (by_steady is not None and by_steady <= steady_now):
             self._settle(self._flow.advance(now, steady_now))
+
+    def _listen(self, broker: str, request: Heard, reply: Callable[[Publication], None]) -> None:
+        if request.retain:
+            return  # nobody has said it just now
+        outcome = self._flow.hear(broker, request.topic, request.payload, time.time_ns())
+        self._settle(outcome)
+        if outcome.answer is not None:
+            reply(
+                Publication(
+                    broker=broker,
+                    kind="response",
+                    topic=request.response_topic or f"{request.topic}/response",
+                    payload=outcome.answer,
+                    qos=0,
+                    retain=False,
+                    content_type="application/json",
+                    correlation=request.correlation,
+                )
+            )
 
     def _settle(self, outcome: Outcome) -> None:
         """Store what is to be published, ask what is to be asked, tell what has changed."""
@@ -237,6 +282,13 @@ class Line:
         for change in outcome.changes:
             self._report(change)
             self._is_changed = True
+        for stream, flood in outcome.floods:
+            self._log.warning(
+                "alert_flood_began" if flood.is_on else "alert_flood_ended",
+                stream=stream,
+                held=flood.held,
+                released=flood.released,
+            )
 
     def _keep(self, state: State) -> bool:
         """Write the state down; tell whether that was done."""
@@ -363,10 +415,15 @@ class Line:
         """Take the configuration and its wake together: a wake left behind would keep every later poll from waiting."""
         with self._lock:
             following, self._next = self._next, None
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._wake_fd)
+            if not self._is_heard:
+                self._clear_wake()
         assert following is not None  # nobody else takes it
         return following
+
+    def _clear_wake(self) -> None:
+        """Forget all wakes; the caller holds the lock."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
 
     def _wake(self) -> None:
         """End the line's wait; the caller holds the lock."""

@@ -84,7 +84,7 @@ def test_the_two_links_of_one_broker_have_two_client_ids(monkeypatch):
     monkeypatch.setattr(app, "Session", lambda _broker, *, client_id, **_: made.append(client_id))
     for given in (prepared(), from_cloud()):
         app._source_session(given)
-        app._upstream_session(given, "cloud")
+        app._upstream_session(given, "cloud", [])
     assert made == ["gw-local", "gw-cloud", "gw-cloud", "gw-cloud-out"]
 
 

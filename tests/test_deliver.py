@@ -5,6 +5,7 @@ import os
 import select
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -37,6 +38,8 @@ class FakeSession:
         self.arrived_at: list[float] = []
         self.in_flight: list[int] = []
         self.acked: list[int] = []
+        self.refused: list[tuple[int, str]] = []
+        self.requests: list[object] = []
         self.polls, self.closed_in_s = 0, None
         self.pending_open = False
         self.lock = threading.RLock()
@@ -74,6 +77,16 @@ class FakeSession:
             acked, self.acked = self.acked, []
             return acked
 
+    def take_refused(self):
+        with self.lock:
+            refused, self.refused = self.refused, []
+            return refused
+
+    def take_requests(self):
+        with self.lock:
+            requests, self.requests = self.requests, []
+            return requests
+
     def close(self, timeout_s):
         self.closed_in_s = timeout_s
         self.is_open = False
@@ -99,8 +112,8 @@ class FakeSession:
 class Running:
     """A deliverer in a thread of its own, stopped at the end."""
 
-    def __init__(self, outbox, session):
-        self.deliverer = Deliverer(outbox, session, broker="cloud")
+    def __init__(self, outbox, session, *, hear=None):
+        self.deliverer = Deliverer(outbox, session, broker="cloud", hear=hear)
         self.thread = threading.Thread(target=self.deliverer.run)
 
     def __enter__(self):
@@ -326,3 +339,41 @@ def test_a_failing_disk_does_not_make_it_spin(outbox, monkeypatch, event):
         before, started = session.polls, time.monotonic()
         time.sleep(0.3)  # the subject is how often it looks in a span of time
         assert session.polls - before <= 10 + 10 * (time.monotonic() - started)
+
+
+def test_what_the_broker_will_never_take_is_given_up_and_does_not_block_the_rest(outbox):
+    session = FakeSession(answers=False)
+    outbox.append(numbered(0, 3), at=1)
+    with Running(outbox, session) as deliverer:
+        wait_for(lambda: len(session.in_flight) == 3)
+        with session.lock:
+            first, *others = session.in_flight
+            session.in_flight.clear()
+            session.refused.append((first, "not_authorized"))
+            session.acked += others
+        deliverer.wake()
+        wait_for(lambda: outbox.figures().records == 0)
+    assert outbox.figures().evicted["refused"] == 1
+    assert outbox.figures().acknowledged == 2
+
+
+def test_a_prediction_whose_time_is_over_is_not_sent(outbox):
+    outbox.append([replace(item, expires_s=1) for item in numbered(0, 100)], at=time.time_ns() - 5 * 10**9)
+    outbox.append([replace(item, expires_s=3600) for item in numbered(100, 2)], at=time.time_ns())
+    session = FakeSession()
+    with Running(outbox, session):
+        wait_for(lambda: outbox.figures().records == 0)
+    assert session.arrived == [b"100", b"101"]
+    assert outbox.figures().evicted["expired"] == 100
+
+
+def test_answers_go_out_at_once_and_requests_are_handed_on(outbox):
+    session, heard = FakeSession(), []
+    running = Running(outbox, session, hear=lambda broker, request: heard.append((broker, request)))
+    with running as deliverer:
+        session.requests.append("a request")
+        deliverer.wake()
+        wait_for(lambda: heard == [("cloud", "a request")])
+        deliverer.say(replace(numbered(7, 1)[0], kind="response", qos=0))
+        wait_for(lambda: session.arrived == [b"7"])
+    assert outbox.figures().appended == 0

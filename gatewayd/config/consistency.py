@@ -33,11 +33,15 @@ def find_problems(settings: Settings) -> list[Finding]:
         found += _stream_topic(at, stream)
         found += _stream_format(at, stream)
         found += _ranges(at, stream)
+        found += _windows(at, stream)
+        found += _alerts(at, stream)
+        found += _results(at, stream, settings)
         found += _stream_links(at, stream, settings)
         found += _loops(name, stream, settings)
     found += _status_topics(settings)
     found += _sources(settings)
     found += _client_ids(settings)
+    found += _commands(settings)
     return found
 
 
@@ -116,6 +120,79 @@ def _ranges(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
             message = f"must be less than {channel.max:g} (max), not {channel.min:g}"
             yield Finding(least, message, (least, most))
 
+    for name, channel in stream.channels.items():
+        denoise = channel.denoise
+        if denoise is not None and (denoise.median is None) == (denoise.ema is None):
+            where = (*at, "channels", name, "denoise")
+            yield Finding(where, "give one of median and ema", (where,))
+        if channel.out_of_range != "drop" and channel.min is None and channel.max is None:
+            where = (*at, "channels", name, "out_of_range")
+            yield Finding(where, "needs min or max beside it", (where, (*at, "channels", name)))
+
+
+def _windows(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
+    window, where = stream.window, (*at, "window")
+    if window.duration_s is None:
+        if window.hop_s is not None:
+            yield Finding((*where, "hop_s"), "needs duration_s beside it", ((*where, "hop_s"), where))
+        if window.partial != "drop":
+            yield Finding((*where, "partial"), "needs duration_s beside it", ((*where, "partial"), where))
+        return
+    reads = ((*where, "hop_s"), (*where, "duration_s"), (*where, "hop"))
+    if window.hop is not None:
+        message = "belongs to windows of so many readings: windows of a duration have hop_s"
+        yield Finding((*where, "hop"), message, reads)
+    if window.hop_s is not None and window.hop_s > window.duration_s:
+        message = f"must be at most {window.duration_s:g} (duration_s), not {window.hop_s:g}"
+        yield Finding((*where, "hop_s"), message, reads)
+
+
+def _alerts(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
+    alert, where = stream.alert, (*at, "alert")
+    if alert.adaptive is not None and alert.threshold is not None:
+        message = "either this or adaptive: an adaptive threshold is found from the scores"
+        yield Finding((*where, "threshold"), message, ((*where, "threshold"), (*where, "adaptive")))
+    factors = sorted(alert.severities.values())
+    severities = (*where, "severities")
+    if factors and factors[0] != 1:
+        message = f"the least severity begins at the threshold: its multiple is 1, not {factors[0]:g}"
+        yield Finding(severities, message, (severities,))
+    if len(set(factors)) != len(factors):
+        yield Finding(severities, "two severities have one multiple", (severities,))
+
+
+def _results(at: Loc, stream: StreamSettings, settings: Settings) -> Iterator[Finding]:
+    publish, where = stream.publish, (*at, "publish")
+    encoding = (*where, "encoding")
+    if publish.home_assistant is not None and publish.encoding != "json":
+        option = (*where, "home_assistant")
+        message = f"Home Assistant reads JSON, and encoding is {publish.encoding}"
+        yield Finding(option, message, (option, encoding))
+    if publish.alert_state and publish.encoding == "sparkplug_b":
+        option = (*where, "alert_state")
+        yield Finding(option, "Sparkplug retains nothing: births say where alerts stand", (option, encoding))
+    broker = settings.brokers.get(publish.to)
+    if publish.expires_s is not None and broker is not None and broker.protocol != "5":
+        option = (*where, "expires_s")
+        protocol = ("brokers", publish.to, "protocol")
+        message = f"needs MQTT 5: set protocol: 5 for broker '{publish.to}'"
+        yield Finding(option, message, (option, (*where, "to"), protocol))
+
+
+def _commands(settings: Settings) -> Iterator[Finding]:
+    commands = settings.commands
+    if commands is None:
+        return
+    upstreams = list(dict.fromkeys(stream.publish.to for stream in settings.streams.values()))
+    if commands.from_ not in upstreams:
+        where = ("commands", "from")
+        message = f"commands come from a broker that results go to: {', '.join(upstreams)}"
+        yield Finding(where, message, (where, ("streams",)))
+    where = ("commands", "topic")
+    for placeholder in TopicTemplate.parse(commands.topic).names:
+        if placeholder != "gateway":
+            yield Finding(where, _unknown_placeholder(placeholder, ["gateway"]), (where,))
+
 
 def _stream_links(at: Loc, stream: StreamSettings, settings: Settings) -> Iterator[Finding]:
     for option, broker in (((*at, "from"), stream.from_), ((*at, "publish", "to"), stream.publish.to)):
@@ -127,7 +204,7 @@ def _stream_links(at: Loc, stream: StreamSettings, settings: Settings) -> Iterat
 
 def _loops(name: str, stream: StreamSettings, settings: Settings) -> Iterator[Finding]:
     template = TopicTemplate.parse(stream.publish.topic)
-    suffixes = ("",) if "kind" in template.names else ("/prediction", "/alert")
+    suffixes = ("",) if "kind" in template.names else ("/prediction", "/alert", "/alert/state/#")
     results = template.as_filter({"gateway": settings.gateway.id, "stream": name})
     where = ("streams", name, "publish", "topic")
     for other, source in settings.streams.items():

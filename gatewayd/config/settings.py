@@ -405,6 +405,7 @@ class PublishSettings(_Section):
     encoding: Literal["json", "cbor", "senml", "sparkplug_b"] = Field(
         default="json", description="How results are written; see docs/payloads.md."
     )
+    group: Name = Field(default="gatewayd", description="Sparkplug group, where results are written so.")
     alert_state: bool = Field(
         default=False, description="Keep each alert that stands as a retained message, for late subscribers."
     )

@@ -35,6 +35,7 @@ class LineFigures:
         alerts_raised: Alerts raised.
         alerts_cleared: Alerts cleared.
         alerts_withheld: Alerts that were never published, by reason.
+        commands: What people said to alerts: ``done``, or why it was refused.
         alerts_standing: Alerts that were published and are not normal again.
         devices: Seen so far.
         saturated: Model inputs outside the range of the model's input tensor, by ``stream/channel``.
@@ -67,6 +68,7 @@ class LineFigures:
     alerts_raised: int = 0
     alerts_cleared: int = 0
     alerts_withheld: Mapping[str, int] = field(default_factory=dict)
+    commands: Mapping[str, int] = field(default_factory=dict)
     alerts_standing: int = 0
     devices: int = 0
     saturated: Mapping[str, int] = field(default_factory=dict)

@@ -127,6 +127,7 @@ class Publication:
         content_type: What the payload is, as a media type; None: unsaid. MQTT 5.0, 3.3.2.3.9; older ones can't say it.
         expires_s: Seconds after which a broker shall no longer hand it on; None: never. MQTT 5.0, 3.3.2.3.3.
         user_properties: Names and values, in order. MQTT 5.0, 3.3.2.3.7.
+        correlation: Of the request that this answers. MQTT 5.0, 3.3.2.3.6. Answers are never stored.
     """
 
     broker: str
@@ -138,3 +139,4 @@ class Publication:
     content_type: str | None = None
     expires_s: int | None = None
     user_properties: tuple[tuple[str, str], ...] = ()
+    correlation: bytes | None = None

@@ -75,7 +75,7 @@ def cut_batch(
         try:
             properties = _properties(publication) if is_v5 else b""
             _check_size(topic, payload, qos=qos, properties=properties, limits=limits)
-        except _WillNeverPassError as error:
+        except RejectedInputError as error:
             batch.refused.append((token, error.reason, topic, str(error)))
         else:
             retain = publication.retain and limits.retain_available
@@ -86,23 +86,13 @@ def cut_batch(
     return batch
 
 
-class _WillNeverPassError(RejectedInputError):
-    """A publication that this broker can't be given."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 def _properties(publication: Publication) -> bytes:
-    try:
-        return encode_properties(
-            content_type=publication.content_type,
-            expires_s=publication.expires_s,
-            user_properties=publication.user_properties,
-        )
-    except RejectedInputError as error:
-        raise _WillNeverPassError("property_too_long", str(error)) from error
+    return encode_properties(
+        content_type=publication.content_type,
+        expires_s=publication.expires_s,
+        user_properties=publication.user_properties,
+        correlation=publication.correlation,
+    )
 
 
 def _check_size(topic: bytes, payload: bytes, *, qos: int, properties: bytes, limits: Limits) -> None:
@@ -110,4 +100,4 @@ def _check_size(topic: bytes, payload: bytes, *, qos: int, properties: bytes, li
     if most is not None:
         size = publish_bytes(topic, payload, qos=qos, properties=properties)
         if size > most:
-            raise _WillNeverPassError("packet_too_large", f"{size} bytes, the broker takes {most}")
+            raise RejectedInputError("packet_too_large", f"{size} bytes, the broker takes {most}")

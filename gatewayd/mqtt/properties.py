@@ -55,13 +55,13 @@ class Request:
         """Take over a message.
 
         Raises:
-            RejectedInputError: Its topic is not UTF-8.
+            RejectedInputError: Its topic is not UTF-8 (``topic_not_utf8``).
         """
         topic, payload, header, _ = message
         try:
             text = topic.decode()
         except UnicodeDecodeError as error:
-            raise RejectedInputError(f"topic {topic!r} is not UTF-8") from error
+            raise RejectedInputError("topic_not_utf8", repr(topic)) from error
         response_topic, correlation = address
         return cls(
             topic=text,
@@ -88,7 +88,7 @@ def encode_properties(
         correlation: Of the request that this answers.
 
     Raises:
-        RejectedInputError: A text or the correlation is longer than 65,535 bytes.
+        RejectedInputError: A text or the correlation is longer than 65,535 bytes (``property_too_long``).
     """
     parts: list[bytes] = []
     if expires_s is not None:
@@ -134,7 +134,7 @@ def reply_address(block: bytes) -> Address:
     """Return the response topic and the correlation data of a PUBLISH's block.
 
     Raises:
-        RejectedInputError: The block is malformed.
+        RejectedInputError: The block is malformed (``malformed_properties``).
     """
     values = dict(_split(block))
     topic = values.get(_RESPONSE_TOPIC)
@@ -145,7 +145,7 @@ def reason_string(block: bytes) -> str | None:
     """Return what the broker has to say for a person to read, in the block of an acknowledgement; None: nothing.
 
     Raises:
-        RejectedInputError: The block is malformed.
+        RejectedInputError: The block is malformed (``malformed_properties``).
     """
     text = dict(_split(block)).get(_REASON)
     return None if text is None else _text(text)
@@ -153,7 +153,7 @@ def reason_string(block: bytes) -> str | None:
 
 def _prefixed(data: bytes) -> bytes:
     if len(data) > LONGEST_TEXT_BYTES:
-        raise RejectedInputError(f"a property holds at most {LONGEST_TEXT_BYTES} bytes, not {len(data)}")
+        raise RejectedInputError("property_too_long", f"{len(data)} bytes, {LONGEST_TEXT_BYTES} fit")
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
@@ -161,14 +161,14 @@ def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise RejectedInputError(f"a property is no UTF-8: {error}") from error
+        raise RejectedInputError("malformed_properties", f"no UTF-8: {error}") from error
 
 
 def _split(block: bytes) -> list[tuple[int, bytes]]:
     """Take a block apart: identifier and value, the latter without its length; of a pair the name alone."""
     end = block_end(block)
     if end is None:
-        raise RejectedInputError("the property block claims more bytes than there are")
+        raise RejectedInputError("malformed_properties", "the block claims more bytes than there are")
     at = next(place for place, byte in enumerate(block) if byte < 128) + 1  # noqa: PLR2004
     found: list[tuple[int, bytes]] = []
     while at < end:
@@ -192,7 +192,7 @@ def _value(identifier: int, block: bytes, at: int) -> tuple[bytes, int]:
     elif identifier in _FIXED:
         begin, end = at, at + _FIXED[identifier]
     else:
-        raise RejectedInputError(f"unknown property 0x{identifier:02x}")
+        raise RejectedInputError("malformed_properties", f"unknown property 0x{identifier:02x}")
     if begin > len(block) or end > len(block):
-        raise RejectedInputError(f"property 0x{identifier:02x} is cut off")
+        raise RejectedInputError("malformed_properties", f"property 0x{identifier:02x} is cut off")
     return block[begin:end], end

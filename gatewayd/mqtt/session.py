@@ -148,8 +148,8 @@ class Session:
         for message, address in taken:
             try:
                 requests.append(Request.of(message, address))
-            except RejectedInputError:
-                self._refuse("not_utf8", 1)
+            except RejectedInputError as error:
+                self._refuse(error.reason, 1)
         return requests
 
     def acknowledge(self, messages: Sequence[Message]) -> None:

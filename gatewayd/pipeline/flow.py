@@ -11,6 +11,9 @@ from gatewayd.domain.arrays import Int64
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.reading import Message
 from gatewayd.domain.state import State, as_counts, as_int, as_state
+from gatewayd.errors import RejectedInputError
+from gatewayd.pipeline.alarm import Answer
+from gatewayd.pipeline.commands import Command, answer, parse_command
 from gatewayd.pipeline.decode import Routed, Router
 from gatewayd.pipeline.stream import Stream, StreamPlan
 from gatewayd.pipeline.verdicts import AlertChange, Outcome
@@ -24,13 +27,20 @@ class Flow:
     Args:
         gateway: The gateway's id.
         plans: The streams, in the order of the configuration.
+        commands: Upstream broker and topic on which people speak to alerts; None: nowhere.
 
     Attributes:
         abandoned_alerts: Alerts that the latest ``adopt`` or ``restore`` could not carry over, by stream; nothing will
             clear them.
     """
 
-    def __init__(self, gateway: str, plans: Sequence[StreamPlan]) -> None:
+    def __init__(
+        self, gateway: str, plans: Sequence[StreamPlan], *, commands: tuple[str, str] | None = None
+    ) -> None:
+        self._commands = commands
+        self._edge_nodes = {
+            plan.settings.publish.to: plan.edge_node for plan in plans if plan.edge_node is not None
+        }
         self._streams = [Stream(plan, gateway=gateway) for plan in plans]
         self._router = Router(
             [stream.devices for stream in self._streams],
@@ -81,9 +91,64 @@ class Flow:
             stream.expire(now, steady_now, outcome)
         return outcome
 
+    def hear(self, broker: str, topic: str, payload: bytes, at: int) -> Outcome:
+        """Take in what was said to the gateway from upstream, on one of ``listens_to``.
+
+        Args:
+            broker: Name of the upstream broker.
+            topic: Of the message.
+            payload: Of the message.
+            at: Gateway clock, ns since the Unix epoch.
+        """
+        outcome = Outcome()
+        if (broker, topic) == self._commands:
+            outcome.answer = self._obey(payload, at, outcome)
+        for stream in self._streams:
+            if (
+                stream.plan.settings.publish.to == broker
+                and topic == stream.birth_topic
+                and payload == b"online"
+            ):
+                stream.verdicts.announce(outcome)
+        node = self._edge_nodes.get(broker)
+        if node is not None and topic == node.command_topic and node.asks_rebirth(payload):
+            outcome.publications.extend(node.rebirth(at))
+        return outcome
+
+    def listens_to(self, broker: str) -> list[str]:
+        """Return the topics that the gateway wants to hear from an upstream broker, each once."""
+        topics = [self._commands[1]] if self._commands is not None and self._commands[0] == broker else []
+        topics += [
+            stream.birth_topic
+            for stream in self._streams
+            if stream.plan.settings.publish.to == broker and stream.birth_topic is not None
+        ]
+        if broker in self._edge_nodes:
+            topics.append(self._edge_nodes[broker].command_topic)
+        return list(dict.fromkeys(topics))
+
+    def _obey(self, payload: bytes, at: int, outcome: Outcome) -> bytes:
+        """Do what a person says to an alert, docs/alerts.md, "Commands"; return the answer."""
+        try:
+            command = parse_command(payload)
+        except RejectedInputError as error:
+            self._counted("commands")[error.reason] += 1
+            detail = str(error).partition(": ")[2]
+            return answer(None, result="refused", reason=error.reason, detail=detail, changed=0, at=at)
+        given = self._command(command, at, outcome)
+        self._counted("commands")[given.refusal or "done"] += 1
+        return answer(
+            command,
+            result="refused" if given.refusal is not None else "done",
+            reason=given.refusal,
+            detail=None,
+            changed=len(given.changes),
+            at=at,
+        )
+
     def deadlines(self) -> tuple[int | None, int | None]:
         """Return when ``advance`` has something to do, by the gateway clock and by the steady one; None: never."""
-        shelved = [stream.verdicts.decider.alarms.deadline() for stream in self._streams]
+        shelved = [stream.verdicts.deadline() for stream in self._streams]
         silent = [stream.steps.deadline() for stream in self._streams]
         return (
             min((at for at in shelved if at is not None), default=None),
@@ -94,6 +159,7 @@ class Flow:
         """Copy out all that the flow remembers."""
         return {
             "streams": {stream.name: stream.state() for stream in self._streams},
+            "edge_nodes": {broker: node.state() for broker, node in self._edge_nodes.items()},
             "counters": {name: dict(counts) for name, counts in self._counters.items()},
             "examples": dict(self._examples),
         }
@@ -158,6 +224,7 @@ class Flow:
             alerts_raised=alerts["raised"],
             alerts_cleared=alerts["cleared"],
             alerts_withheld=by_reason("withheld"),
+            commands=by_reason("commands"),
             alerts_standing=sum(stream.verdicts.decider.standing for stream in self._streams),
             devices=sum(len(stream.devices.known) for stream in self._streams),
             saturated=by_reason("saturated"),
@@ -175,13 +242,23 @@ class Flow:
         totals["readings"] += len(readings.batch)
         stream.take(readings, outcome)
 
+    def _command(self, command: Command, at: int, outcome: Outcome) -> Answer:
+        given = Answer(refusal="unknown_alert")
+        for stream in self._streams:
+            target = stream.target(command)
+            if target is None:
+                continue
+            given = stream.verdicts.command(
+                command.command, target, outcome, at=at, by=command.by, for_ns=command.for_ns
+            )
+            if given.refusal != "unknown_alert":
+                break
+        return given
+
     def _go_on(self, state: State, take: Callable[[Stream, State], bool]) -> list[str]:
         states = {name: as_state(value) for name, value in as_state(state["streams"]).items()}
         if "counters" in state:
-            self._counters = {
-                name: Counter(as_counts(counts)) for name, counts in as_state(state["counters"]).items()
-            }
-            self._examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
+            self._count_on(state)
         restarted: list[str] = []
         self.abandoned_alerts = {}
         for stream in self._streams:
@@ -199,6 +276,14 @@ class Flow:
             if _standing(gone):
                 self.abandoned_alerts[name] = _standing(gone)
         return restarted
+
+    def _count_on(self, state: State) -> None:
+        for broker, node in as_state(state["edge_nodes"]).items():
+            if broker in self._edge_nodes:
+                self._edge_nodes[broker].restore(as_state(node))
+        counters = as_state(state["counters"])
+        self._counters = {name: Counter(as_counts(counts)) for name, counts in counters.items()}
+        self._examples = {name: str(example) for name, example in as_state(state["examples"]).items()}
 
     def _counted(self, name: str) -> Counter[str]:
         return self._counters.setdefault(name, Counter())

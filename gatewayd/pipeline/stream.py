@@ -2,7 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from gatewayd import __version__
 from gatewayd.config.settings import StreamSettings
 from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.state import State, as_counts, as_state
@@ -10,12 +12,18 @@ from gatewayd.domain.topic import TopicFilter, TopicTemplate
 from gatewayd.formats.json_object import JsonObjectFormat
 from gatewayd.formats.number import NumberFormat
 from gatewayd.formats.sample import Request, SampleFormat
+from gatewayd.pipeline.commands import Command
 from gatewayd.pipeline.decode import ColumnDecoder, Devices, Readings, Routed
 from gatewayd.pipeline.encode import Encoder, Origin
+from gatewayd.pipeline.home_assistant import HomeAssistant, Watched
 from gatewayd.pipeline.infer import Model
+from gatewayd.pipeline.lifecycle import Key
 from gatewayd.pipeline.rows import Column, RowDecoder
 from gatewayd.pipeline.steps import Steps
 from gatewayd.pipeline.verdicts import Outcome, Verdicts
+
+if TYPE_CHECKING:
+    from gatewayd.pipeline.sparkplug_node import EdgeNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,6 +31,8 @@ class StreamPlan:
     """What a stream is made from. ``model`` and ``free_format`` belong to the line's thread from here on.
 
     ``free_format`` is the format where the settings name one of free shape; None for ``json`` and ``number``.
+    ``status_topic`` is where the upstream link says ``online``. ``edge_node`` belongs to all streams of one broker that
+    publish in Sparkplug; None for the others.
     """
 
     name: str
@@ -30,6 +40,8 @@ class StreamPlan:
     spec: ModelSpec
     model: Model
     free_format: SampleFormat | None = None
+    status_topic: str = ""
+    edge_node: "EdgeNode | None" = None
 
 
 class Stream:
@@ -56,6 +68,10 @@ class Stream:
             broker=settings.publish.to,
             topic=TopicTemplate.parse(settings.publish.topic),
             qos=settings.publish.qos,
+            encoding=settings.publish.encoding,
+            edge_node=plan.edge_node,
+            retains_alerts=settings.publish.alert_state,
+            expires_s=settings.publish.expires_s,
         )
         self.devices = Devices(
             TopicFilter.parse(settings.topic),
@@ -73,6 +89,7 @@ class Stream:
             model=plan.model,
             encoder=encoder,
             devices=self.devices,
+            home_assistant=_home_assistant(plan, encoder),
         )
         self.unread: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
@@ -225,9 +242,58 @@ class Stream:
             JsonObjectFormat(paths, time_path=settings.time.field, time_unit=settings.time.unit)
         )
 
+    @property
+    def birth_topic(self) -> str | None:
+        """Where Home Assistant says that it has begun to listen; None: nobody asked for it."""
+        options = self.plan.settings.publish.home_assistant
+        return None if options is None else f"{options.prefix}/status"
+
+    def target(self, command: Command) -> str | Key | None:
+        """Return the alert that a command names; None where it can't be one of this stream's."""
+        if command.alert is not None:
+            return command.alert
+        if command.stream != self.name or command.condition is None:
+            return None
+        found = [index for index, device in enumerate(self.devices.known) if device.name == command.device]
+        return (found[0], command.condition, command.channel) if len(found) == 1 else None
+
     def _note(self, what: str, reason: str, where: int | str) -> None:
         """Remember the first device or topic that something happened to, for the log."""
         key = f"{what}/{reason}"
         if key not in self.examples:
             levels = (where,) if isinstance(where, str) else self.devices.known[where].levels.values()
             self.examples[key] = "/".join((self.name, *levels))
+
+
+def _home_assistant(plan: StreamPlan, encoder: Encoder) -> HomeAssistant | None:
+    options = plan.settings.publish.home_assistant
+    if options is None:
+        return None
+    return HomeAssistant(
+        encoder,
+        status_topic=plan.status_topic,
+        version=__version__,
+        prefix=options.prefix,
+        watched=_watched(plan.settings, plan.spec),
+        has_scores=plan.settings.publish.predictions == "all",
+    )
+
+
+def _watched(settings: StreamSettings, spec: ModelSpec) -> list[Watched]:
+    """Return what alerts of a stream can be about."""
+    alert = settings.alert
+    found: list[Watched] = [("anomaly", None)]
+    if alert.silent_after_s is not None:
+        found.append(("silent", None))
+    for channel in spec.channels:
+        options = settings.channels[channel.name]
+        if options.stuck is not None:
+            found.append(("stuck", channel.name))
+        has_range = options.min is not None or options.max is not None
+        if has_range and (alert.out_of_range or options.out_of_range != "drop"):
+            found.append(("out_of_range", channel.name))
+        if alert.drift is not None and spec.normalise == "training":
+            found.append(("input_drift", channel.name))
+    if alert.drift is not None:
+        found.append(("score_drift", None))
+    return found

@@ -7,6 +7,7 @@ normalise, what a window teaches counts for its next one: so then windows go thr
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from gatewayd.pipeline.alarm import Alarms, Answer, Verb
 from gatewayd.pipeline.baseline import Baseline, rounds
 from gatewayd.pipeline.decide import Decider, Rule
 from gatewayd.pipeline.decode import Devices
+from gatewayd.pipeline.drift import Drift, DriftChange
 from gatewayd.pipeline.encode import Encoder
+from gatewayd.pipeline.flood import Flood, FloodChange, Sifted
+from gatewayd.pipeline.home_assistant import HomeAssistant
 from gatewayd.pipeline.infer import Inference, Model, infer
 from gatewayd.pipeline.lifecycle import AlarmRule, Identify, Key
 from gatewayd.pipeline.normalise import robust_z_scores, window_z_scores, z_scores
@@ -30,6 +34,7 @@ from gatewayd.pipeline.steps import Turn
 from gatewayd.pipeline.threshold import PeaksOverThreshold
 
 _SECOND = 10**9
+_Drifts = dict[tuple[int, int], list[tuple[Condition, DriftChange]]]  # by device and end of window
 # row, device, start, end, score, contributions, probabilities by label
 _Row = tuple[int, int, int, int, float, dict[str, float] | None, dict[str, float] | None]
 
@@ -43,13 +48,19 @@ class AlertChange:
     alert: Alert
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of something, in order of decision. ``requests`` go to where the messages came from."""
+    """What came of something, in order of decision.
+
+    ``requests`` go to where the messages came from. ``floods`` are (stream, what began or ended), for the log.
+    ``answer`` is what the sender of a command is told.
+    """
 
     publications: list[Publication] = field(default_factory=list)
     changes: list[AlertChange] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    floods: list[tuple[str, FloodChange]] = field(default_factory=list)
+    answer: bytes | None = None
 
 
 class Verdicts:
@@ -81,10 +92,13 @@ class Verdicts:
         model: Model,
         encoder: Encoder,
         devices: Devices,
+        home_assistant: HomeAssistant | None = None,
     ) -> None:
         self._name, self._spec, self._model = name, spec, model
         self._encoder, self._devices = encoder, devices
-        self._publishes, self._keeps_state = settings.publish.predictions, settings.publish.alert_state
+        self._publishes, self._home_assistant = settings.publish.predictions, home_assistant
+        self._announced: set[int] = set()
+        self._is_plain = encoder.encoding != "sparkplug_b"
         self._floor = np.array([settings.channels[c.name].resolution or 0.0 for c in spec.channels])
         self._baseline = _baseline(settings, self._floor) if spec.normalise == "running" else None
         threshold = settings.alert.threshold if settings.alert.threshold is not None else spec.threshold
@@ -92,6 +106,11 @@ class Verdicts:
             raise ValueError(f"stream {name} has no threshold")
         self._measure = repr((spec.name, spec.version, spec.normalise, threshold, settings.alert.adaptive))
         self.decider = _decider(settings, threshold, self._alert_id)
+        flood = settings.alert.flood
+        self._flood = (
+            None if flood is None else Flood(most=flood.most, within_ns=round(flood.within_s * _SECOND))
+        )
+        self._input_drift, self._score_drift = _drifts(settings, spec)
         self.counts: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
         self.saturated: Counter[str] = Counter()
@@ -116,8 +135,26 @@ class Verdicts:
             self._baseline.learn_round(windows, is_anomalous)
 
     def expire(self, now: int, outcome: Outcome) -> None:
-        """Do what is due to alerts by the gateway's clock: shelvings end."""
+        """Do what is due to alerts by the gateway's clock: shelvings end, and floods."""
         self._publish(self.decider.alarms.expire(now), outcome)
+        if self._flood is not None and (at := self._flood.deadline()) is not None and at <= now:
+            self._release(self._flood.expire(now), outcome)
+
+    def deadline(self) -> int | None:
+        """Return when ``expire`` has something to do, by the gateway's clock; None: never."""
+        deadlines = (
+            self.decider.alarms.deadline(),
+            self._flood.deadline() if self._flood is not None else None,
+        )
+        return min((at for at in deadlines if at is not None), default=None)
+
+    def announce(self, outcome: Outcome) -> None:
+        """Tell Home Assistant of all devices again: it has just begun to listen."""
+        if self._home_assistant is not None:
+            outcome.publications.extend(
+                self._home_assistant.discovery(self._devices.known[device])
+                for device in sorted(self._announced)
+            )
 
     def command(
         self, verb: Verb, target: str | Key, outcome: Outcome, *, at: int, by: str | None, for_ns: int | None
@@ -134,6 +171,10 @@ class Verdicts:
             "channels": [channel.name for channel in self._spec.channels],
             "decider": self.decider.state(),
             "baseline": None if self._baseline is None else self._baseline.state(),
+            "flood": None if self._flood is None else self._flood.state(),
+            "input_drift": None if self._input_drift is None else self._input_drift.state(),
+            "score_drift": None if self._score_drift is None else self._score_drift.state(),
+            "announced": sorted(self._announced),
             **self.counters(),
         }
 
@@ -144,6 +185,12 @@ class Verdicts:
         has_same_channels = state["channels"] == [channel.name for channel in self._spec.channels]
         if self._baseline is not None and state["baseline"] is not None and has_same_channels:
             self._baseline.restore(as_state(state["baseline"]))
+        if self._flood is not None and state["flood"] is not None:
+            self._flood.restore(as_state(state["flood"]))
+        for name, drift in (("input_drift", self._input_drift), ("score_drift", self._score_drift)):
+            if drift is not None and state[name] is not None and is_same and has_same_channels:
+                drift.restore(as_state(state[name]))
+        self._announced = set(cast("list[int]", state["announced"]))
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return all counters, by name."""
@@ -151,7 +198,10 @@ class Verdicts:
             "counts": dict(self.counts),
             "unscored": dict(self.unscored),
             "saturated": dict(self.saturated),
-            "withheld": dict(self.decider.alarms.withheld),
+            "withheld": {
+                **self.decider.alarms.withheld,
+                "flood": self._flood.withheld if self._flood is not None else 0,
+            },
         }
 
     def count_on(self, state: State) -> None:
@@ -186,6 +236,7 @@ class Verdicts:
             for channel, count in zip(self._spec.channels, inference.saturated.tolist(), strict=True):
                 self.saturated[channel.name] += count
         scores = score(inference.outputs, normalised, self._spec)
+        drifts = self._drifts(windows, normalised, scores)
         is_anomalous = np.zeros(len(windows), dtype=np.bool_)
         for row, device, start, end, value, contributions, by_label in self._rows(windows, inference, scores):
             decision = self.decider.judge(device=device, end=end, score=value, contributions=contributions)
@@ -203,9 +254,16 @@ class Verdicts:
                     label=max(by_label, key=by_label.__getitem__) if by_label is not None else None,
                     probabilities=by_label,
                 )
-                outcome.publications.append(self._encoder.prediction(prediction, self._devices.known[device]))
+                self._announce(device, outcome)
+                known = self._devices.known[device]
+                if self._is_plain:
+                    outcome.publications.append(self._encoder.prediction(prediction, known))
+                else:
+                    outcome.publications.extend(self._encoder.publications(prediction, known))
             if decision.changes:
                 self._publish(decision.changes, outcome)
+            for condition, change in drifts.get((device, end), ()):
+                self._drift(condition, change, outcome)
         return is_anomalous
 
     def _rows(self, windows: WindowBatch, inference: Inference, scores: Scores) -> Iterator[_Row]:
@@ -240,18 +298,75 @@ class Verdicts:
                 dict(zip(labels, probabilities[row], strict=True)) if probabilities is not None else None,
             )
 
+    def _drifts(self, windows: WindowBatch, normalised: Float32, scores: Scores) -> _Drifts:
+        """Return what began to drift, or came back, by the device and the end of the window that shows it."""
+        found: _Drifts = {}
+        if self._input_drift is not None:
+            total = np.zeros((len(windows), normalised.shape[2]))
+            for sample in range(normalised.shape[1]):  # sample by sample: no sum depends on its neighbours
+                total += normalised[:, sample]
+            for change in self._input_drift.update(windows.device, total / normalised.shape[1], windows.end):
+                found.setdefault((change.device, change.at), []).append(("input_drift", change))
+        if self._score_drift is not None:
+            finite = np.where(np.isfinite(scores.score), scores.score, np.nan)
+            for change in self._score_drift.update(windows.device, finite[:, None], windows.end):
+                found.setdefault((change.device, change.at), []).append(("score_drift", change))
+        return found
+
+    def _drift(self, condition: Condition, change: DriftChange, outcome: Outcome) -> None:
+        is_input = condition == "input_drift"
+        changes = self.decider.condition(
+            device=change.device,
+            condition=condition,
+            channel=self._spec.channels[change.column].name if is_input else None,
+            is_on=change.is_on,
+            at=change.at,
+            value=change.value,
+            limit=change.limit,
+        )
+        self._publish(changes, outcome)
+
     def _publish(self, changes: Sequence[Alert], outcome: Outcome) -> None:
+        if not changes:
+            return
         for alert in changes:
             self.counts[alert.state] += 1
+        if self._flood is not None:
+            self._release(self._flood.sift(changes, changes[0].changed_at), outcome)
+        else:
+            self._tell(changes, outcome)
+
+    def _release(self, sifted: Sifted, outcome: Outcome) -> None:
+        self._tell(sifted.alerts, outcome)
+        outcome.floods.extend((self._name, change) for change in sifted.changes)
+
+    def _tell(self, alerts: Sequence[Alert], outcome: Outcome) -> None:
+        for alert in alerts:
+            self._announce(alert.device, outcome)
             device = self._devices.known[alert.device]
-            outcome.publications.append(self._encoder.alert(alert, device))
-            if self._keeps_state:
-                outcome.publications.append(self._encoder.alert_state(alert, device))
+            outcome.publications.extend(self._encoder.publications(alert, device))
             outcome.changes.append(AlertChange(stream=self._name, device=device.name, alert=alert))
+
+    def _announce(self, device: int, outcome: Outcome) -> None:
+        """Tell Home Assistant of a device before it's first heard of."""
+        if self._home_assistant is not None and device not in self._announced:
+            self._announced.add(device)
+            outcome.publications.append(self._home_assistant.discovery(self._devices.known[device]))
 
     def _alert_id(self, device: int, condition: Condition, channel: str | None, first_out_at: int) -> str:
         known = self._devices.known[device]
         return self._encoder.identify("alert", known, first_out_at, condition=condition, channel=channel)
+
+
+def _drifts(settings: StreamSettings, spec: ModelSpec) -> tuple[Drift | None, Drift | None]:
+    """Return what follows inputs and scores. Inputs only where z-scores are distances from the training's mean."""
+    options = settings.alert.drift
+    if options is None:
+        return None, None
+    warm_up = max(2, options.horizon)
+    inputs = Drift(columns=len(spec.channels), horizon=options.horizon, limit=options.limit, warm_up=warm_up)
+    scores = Drift(columns=1, horizon=options.horizon, limit=options.limit, warm_up=warm_up, is_measured=True)
+    return (inputs if spec.normalise == "training" else None), scores
 
 
 def _baseline(settings: StreamSettings, floor: Float64) -> Baseline:

@@ -64,7 +64,9 @@ def test_the_sample_stands_at_the_defaults():
 
 def test_the_sample_with_every_option_uncommented_is_valid(tmp_path):
     text = uncommented(SAMPLE.read_text(encoding="utf-8"))
-    text = re.sub(r"(?m)^ *device: pump-7\n", "", text)  # the topic has {device}: one or the other
+    # the topic has {device}; and where there are two ways, one or the other
+    text = re.sub(r"(?m)^ *(device: pump-7|ema: 0.3|hop: 8|threshold: 2.5)\n", "", text)
+    text = text.replace("    protocol: 3.1.1\n", "    protocol: 5\n")
     (tmp_path / "all.yaml").write_text(text, encoding="utf-8")
     assert load_config(tmp_path / "all.yaml").settings.brokers["local"].tls is not None
 

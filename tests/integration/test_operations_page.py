@@ -27,7 +27,7 @@ SOURCES = {
     "alerts_withheld": ("withheld", ["pipeline/lifecycle.py"]),
     "unscored": ("unscored", ["pipeline/verdicts.py"]),
     "unstored": ("unstored", ["line.py"]),
-    "evicted": ("evicted", ["store/outbox.py"]),
+    "evicted": ("evicted", ["store/outbox.py", "deliver.py"]),
 }
 WORD = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
@@ -67,7 +67,7 @@ def reasons_in(path, counter):
         if isinstance(node, ast.Call):
             called = name_of(node.func)
             is_kept = called == "append" and name_of(node.func.value) == counter
-            if called in ("RejectedInputError", "give_up", "drop", counter) or is_kept:
+            if called in ("RejectedInputError", "give_up", "drop", "refuse", "count", counter) or is_kept:
                 found |= set().union(
                     *map(constants, node.args[:1] if called == "RejectedInputError" else node.args)
                 )
@@ -94,7 +94,8 @@ def test_every_reason_is_explained_and_no_other():
     for counter in ("dropped", "clipped", "marked", "removed"):
         in_code[counter] |= set(get_args(Rule))
     in_code["dropped"] |= {"conflict", "partial", "gap"}  # of Reorderer; by the kind of window
-    in_code["alerts_withheld"] |= {"hold_off", "shelved", "out_of_service"}
+    in_code["evicted"] |= {"prediction", "alert"}  # by kind
+    in_code["alerts_withheld"] |= {"hold_off", "shelved", "out_of_service", "flood"}
     in_code["unread"] |= {
         "too_many_devices",
         "device_without_name",
@@ -110,7 +111,9 @@ def test_every_counter_with_reasons_has_a_source():
         for field in dataclasses.fields(kind)
         if "Mapping" in str(field.type)
     }
-    assert by_reason - {"saturated", "examples"} == set(SOURCES)  # by channel; told with the first loss
+    assert by_reason - {"saturated", "examples", "commands"} == set(
+        SOURCES
+    )  # by channel; told with the first loss
 
 
 def test_every_key_of_a_figures_line_is_explained():
