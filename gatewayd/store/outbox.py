@@ -46,7 +46,7 @@ class Outbox:
 
         Args:
             path: The database file; its folder exists.
-            max_bytes: Bytes of topics and payloads kept; at least 1.
+            max_bytes: Bytes of topics, payloads and properties kept; at least 1.
             durability: What a record survives once ``append`` has returned. ``power``: a power cut (one fsync
                 per append); ``process``: the death of this process; ``none``: nothing promised.
 
@@ -93,12 +93,12 @@ class Outbox:
             seq, added = self._seq, 0
             rows: list[record.Row] = []
             for item in publications:
-                size = record.size_of(item)
-                if size > self._max_bytes:
-                    continue
-                seq += 1
-                added += size
-                rows.append(record.row_of(item, seq=seq, at=at, size=size))
+                row = record.row_of(item, seq + 1, at)
+                size = row[record.SIZE]
+                if size <= self._max_bytes:
+                    rows.append(row)
+                    seq += 1
+                    added += size
             if rows:
                 self._insert(rows, added)
             self._appended += len(publications)
@@ -106,13 +106,17 @@ class Outbox:
                 refused = len(publications) - len(rows)
                 self._count("oversize", refused)
 
-    def pending(self, broker: str, *, after: int, limit: int) -> list[tuple[int, Publication]]:
+    def pending(
+        self, broker: str, *, after: int, limit: int, now: int | None = None
+    ) -> list[tuple[int, Publication]]:
         """Return the oldest records of one broker beyond a point.
 
         Args:
             broker: The broker's name.
             after: Records with a greater sequence number; 0 for all.
             limit: At most this many.
+            now: The present, ns since the Unix epoch: ``expires_s`` is then what is left of it, and 0 for a record
+                whose time is over (``give_up`` it); None: ``expires_s`` as it was appended.
 
         Returns:
             ``(seq, publication)`` with ``seq`` rising, not always by one.
@@ -123,7 +127,7 @@ class Outbox:
         with self._lock, self._translated():
             floor = self._broker_floors.get(broker, 0)
             start = max(after, floor)
-            found = record.pending(self._connection, broker, after=start, limit=limit)
+            found = record.pending(self._connection, broker, after=start, limit=limit, now=now)
             if start == floor:  # nothing of this broker lies before what was found
                 self._broker_floors[broker] = found[0][0] - 1 if found else self._seq
         return found

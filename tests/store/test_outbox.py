@@ -61,8 +61,16 @@ PUBLICATIONS = st.builds(
     payload=st.binary(max_size=60),
     qos=st.sampled_from([0, 1]),
     retain=st.booleans(),
+    content_type=st.none() | st.just("application/json"),
+    expires_s=st.none() | st.integers(0, 2**32 - 1),
+    user_properties=st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=2).map(tuple),
 )
 CAPACITY = 300
+
+
+def bytes_of(item):
+    texts = [item.topic, item.content_type or "", *(text for pair in item.user_properties for text in pair)]
+    return len(item.payload) + len("".join(texts).encode())
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -83,7 +91,7 @@ class OutboxMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def size(self):
-        return sum(len(item.topic.encode()) + len(item.payload) for item in self.model)
+        return sum(map(bytes_of, self.model))
 
     @rule(items=st.lists(PUBLICATIONS, max_size=8))
     def append(self, items):
@@ -183,6 +191,30 @@ def test_every_field_comes_back(outbox):
     ]
     outbox.append(items, at=1)
     assert [item for _, item in everything(outbox)] == items
+
+
+def test_properties_come_back_after_a_restart_and_time_goes_on_meanwhile(tmp_path):
+    item = Publication(
+        broker="cloud",
+        kind="response",
+        topic="t",
+        payload=b"x",
+        qos=1,
+        retain=False,
+        content_type="application/senml+json",
+        expires_s=60,
+        user_properties=(("gateway", "g1"), ("\u00b5", '"')),
+    )
+    at = 1_700_000_000 * 10**9
+    outbox = opened(tmp_path)
+    outbox.append([item, publication()], at=at)
+    outbox.close()
+    again = opened(tmp_path)
+    assert [found for _, found in everything(again)] == [item, publication()]
+    for waited_s, left_s in ((0, 60), (59, 1), (60, 0), (1000, 0)):
+        found = again.pending("cloud", after=0, limit=9, now=at + waited_s * 10**9)
+        assert [each.expires_s for _, each in found] == [left_s, None]
+    again.close()
 
 
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 32, 45])

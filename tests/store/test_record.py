@@ -3,6 +3,8 @@
 import sqlite3
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatewayd.domain.verdict import Publication
 from gatewayd.store import record
@@ -97,6 +99,37 @@ def test_a_kind_that_is_not_known_yet_is_kept_as_alerts_are(tmp_path, kind):
     outbox.close()
 
 
-def test_a_row_counts_topic_and_payload_in_bytes():
-    item = Publication(broker="b", kind="alert", topic="\u00b5", payload=b"abc", qos=1, retain=False)
-    assert record.size_of(item) == 5
+def publication(**fields):
+    plain = {"broker": "b", "kind": "alert", "topic": "\u00b5", "payload": b"abc", "qos": 1, "retain": False}
+    return Publication(**(plain | fields))
+
+
+def test_a_row_counts_topic_payload_and_properties_in_bytes():
+    assert record.row_of(publication(), 1, 1)[record.SIZE] == 5
+    item = publication(content_type="a/\u00b5", user_properties=(("k", "\u00b5"), ("k", "")))
+    assert record.row_of(item, 1, 1)[record.SIZE] == 5 + 4 + 3 + 1
+
+
+AT = 1_700_000_000 * 10**9
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**34))
+def test_what_is_left_of_a_time_limit_falls_second_by_second_to_zero(expires_s, waited_s):
+    left = record.left_s(expires_s, AT, AT + waited_s * 10**9)
+    assert left == max(0, expires_s - waited_s)
+    # not before its time is over, though less than a second may be left
+    assert record.left_s(expires_s, AT, AT + waited_s * 10**9 - 1) == min(
+        max(0, expires_s - waited_s + 1), expires_s
+    )
+
+
+@pytest.mark.parametrize(
+    ("at", "now"),
+    [
+        (AT, None),
+        (AT, AT - 10**12),  # the clock was set back
+        (100 * 10**9, AT),  # appended in 1970, before the clock was set: the wait is unknown
+    ],
+)
+def test_a_wait_that_nobody_knows_is_not_deducted(at, now):
+    assert record.left_s(60, at, now) == 60
