@@ -92,5 +92,5 @@ def test_what_will_never_pass_has_its_reason():
         (0, "packet_too_large"),
         (1, "property_too_long"),
     ]
-    assert batch.refused[0][3] == "111 bytes, the broker takes 50"
+    assert batch.refused[0][3] == "packet_too_large: 111 bytes, the broker takes 50"
     assert [frame[0] for frame in batch.frames] == [2]

@@ -905,7 +905,7 @@ def test_a_request_whose_topic_is_not_utf8_is_refused_and_counted(stub, open_ses
     found = []
     until(lambda: found.extend(session.take_requests()) or found, session)
     assert [each.topic for each in found] == ["s/1"]
-    assert session.refused == {"not_utf8": 1}
+    assert session.refused == {"topic_not_utf8": 1}
 
 
 def test_a_malformed_frame_ends_the_connection(stub, open_session):
