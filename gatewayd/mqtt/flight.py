@@ -55,12 +55,14 @@ class Flight:
 
     def send(self, token: int | None, topic: bytes) -> int:
         """Give a publication at QoS 1 a packet id of ours."""
+        packet_id = self._last_id
         while True:
-            self._last_id = self._last_id + 1 if self._last_id < LAST_ID else FIRST_OWN_ID
-            if self._last_id not in self._sent:
+            packet_id = packet_id + 1 if packet_id < LAST_ID else FIRST_OWN_ID
+            if packet_id not in self._sent:
                 break
-        self._sent[self._last_id] = (token, topic)
-        return self._last_id
+        self._last_id = packet_id
+        self._sent[packet_id] = (token, topic)
+        return packet_id
 
     def sent_as(self, packet_id: int, token: int | None, topic: bytes) -> None:
         """Note a publication at QoS 1 that has a packet id already."""
@@ -80,9 +82,9 @@ class Flight:
     def settle(self, packet_ids: Iterable[int]) -> None:
         """Note PUBACKs; ids that are not in flight are passed over."""
         for packet_id in packet_ids:
-            token, _ = self._sent.pop(packet_id, (None, b""))
-            if token is not None:
-                self.acknowledged.append(token)
+            sent = self._sent.pop(packet_id, None)
+            if sent is not None and sent[0] is not None:
+                self.acknowledged.append(sent[0])
 
     def refuse(self, packet_id: int, code: int, words: str | None) -> None:
         """Note a PUBACK that says no."""

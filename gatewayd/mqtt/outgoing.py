@@ -64,25 +64,32 @@ def cut_batch(
         room: How many publications at QoS 1 may be sent.
     """
     batch = Outgoing()
+    append = batch.frames.append
+    may_refuse = is_v5 or limits.max_packet_bytes is not None
+    is_at_most_once, keeps_retained = limits.max_qos == 0, limits.retain_available
     size = 0
     for token, publication in items:
-        topic, payload = publication.topic.encode(), publication.payload
-        qos = min(publication.qos, limits.max_qos)
-        if batch.frames and size + len(payload) > _BATCH_BYTES:
+        payload = publication.payload
+        size += len(payload)
+        if size > _BATCH_BYTES and batch.frames:
             break
+        qos = 0 if is_at_most_once else publication.qos
         if qos and room <= 0:
             break
-        try:
-            properties = _properties(publication) if is_v5 else b""
-            _check_size(topic, payload, qos=qos, properties=properties, limits=limits)
-        except RejectedInputError as error:
-            batch.refused.append((token, error.reason, topic, str(error)))
-        else:
-            retain = publication.retain and limits.retain_available
-            batch.frames.append((token, topic, payload, qos, retain, properties))
-            size += len(payload)
-            room -= qos
+        topic, properties = publication.topic.encode(), b""
+        retain = publication.retain and keeps_retained
         batch.taken += 1
+        if may_refuse:
+            try:
+                if is_v5:
+                    properties = _properties(publication)
+                _check_size(topic, payload, qos=qos, properties=properties, limits=limits)
+            except RejectedInputError as error:
+                batch.refused.append((token, error.reason, topic, str(error)))
+                size -= len(payload)
+                continue
+        room -= qos
+        append((token, topic, payload, qos, retain, properties))
     return batch
 
 

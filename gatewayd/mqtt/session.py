@@ -140,7 +140,7 @@ class Session:
         """Return what was received since the last call, in order of arrival; with ``keeps_properties`` only.
 
         They are acknowledged by that: a request is carried out at most once, and whoever sent it sees by the missing
-        answer that it was lost. A topic that is not UTF-8 is refused and counted.
+        answer that it was lost. Those that can't be taken are counted in ``refused``.
         """
         taken, self._requests = self._requests, []
         self.acknowledge([message for message, _ in taken])

@@ -10,6 +10,7 @@ from paho.mqtt.properties import Properties, VariableByteIntegers
 from gatewayd.errors import RejectedInputError
 from gatewayd.mqtt.properties import (
     NO_PROPERTIES,
+    Request,
     block_end,
     encode_properties,
     reason_string,
@@ -123,3 +124,22 @@ def test_a_malformed_block_is_rejected(block):
     for read in (reply_address, reason_string):
         with pytest.raises(RejectedInputError, match="malformed_properties"):
             read(block)
+
+
+def test_a_request_is_a_message_and_the_address_of_its_answer():
+    found = Request.of(("s/\u00b5".encode(), b"x", 0x33, 9), ("answers", b"\x00"))
+    assert found == Request(
+        topic="s/\u00b5", payload=b"x", response_topic="answers", correlation=b"\x00", retain=True
+    )
+    assert not Request.of((b"s", b"", 0x32, 9), (None, None)).retain
+
+
+@pytest.mark.parametrize("topic", ["", "a/#", "+", "a\x00"])
+def test_a_request_for_an_answer_that_would_cost_the_link_is_rejected(topic):
+    with pytest.raises(RejectedInputError, match="bad_response_topic"):
+        Request.of((b"s", b"x", 0x30, 0), (topic, None))
+
+
+def test_a_request_whose_topic_is_not_utf8_is_rejected():
+    with pytest.raises(RejectedInputError, match="topic_not_utf8"):
+        Request.of((b"s/\xff", b"x", 0x30, 0), (None, None))
