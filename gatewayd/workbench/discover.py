@@ -25,7 +25,9 @@ MAX_CHANNELS: Final = 64  # of one stream, likewise
 _MOST_FILTERS: Final = 16  # of one stream
 
 _SPARKPLUG_DATA = re.compile(r"spBv1\.0/[^/]+/[ND]DATA/")  # nothing is known of it before a birth was heard
-_ALIKE: Final = 0.5  # of the channels of the whole must be there for a part
+_ALIKE: Final = 0.5  # of the channels must be common to devices that are put together
+_FEW: Final = 2
+_MOST_COMPARED: Final = 64  # kinds of devices; where there are more, these are no kinds
 
 
 @dataclass(slots=True)
@@ -45,6 +47,11 @@ class _Class:
     @property
     def fields(self) -> frozenset[str]:
         return frozenset(fields_of(self.seen))
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units by channel."""
+        return {seen.field: seen.unit for seen in self.seen if seen.doubt is None}
 
     @property
     def topics(self) -> set[str]:
@@ -218,19 +225,45 @@ class _Discovery:
 
 
 def _merged(classes: list[_Class]) -> list[_Class]:
-    """Put each class to the largest one that it seems to be a part of."""
+    """Put each class to the largest one that it seems to belong to."""
     kept: list[_Class] = []
     for one in sorted(classes, key=lambda found: -len(found.fields)):
-        whole = next((other for other in kept if one.fields and _is_part(one, other)), None)
+        whole = next((other for other in kept[:_MOST_COMPARED] if _belongs(one, other)), None)
         if whole is None:
             kept.append(one)
-        else:
-            whole.sources += one.sources
-            whole.seen = judge(whole.sources)
+            continue
+        common = one.fields & whole.fields
+        is_part = _is_part(one, whole)
+        whole.sources += one.sources
+        whole.seen = judge(whole.sources)
+        if not is_part:
+            whole.seen = [
+                replace(seen, doubt="partial") if seen.doubt is None and seen.field not in common else seen
+                for seen in whole.seen
+            ]
     return kept
 
 
-def _is_part(one: _Class, other: _Class) -> bool:
-    """Tell whether devices seem to have sent only some of their channels so far."""
-    is_named = one.is_named and other.is_named
-    return is_named and one.fields <= other.fields and len(one.fields) >= _ALIKE * len(other.fields)
+def _belongs(one: _Class, whole: _Class) -> bool:
+    if (one.quantity, one.is_named) != (whole.quantity, whole.is_named) or not one.fields:
+        return False
+    return one.units == whole.units or _is_part(one, whole) or _is_entangled(one, whole)
+
+
+def _is_part(one: _Class, whole: _Class) -> bool:
+    """Tell whether devices whose channels come one by one seem to have sent only some of them so far."""
+    return (
+        one.is_named
+        and one.units.items() <= whole.units.items()
+        and len(one.units) >= _ALIKE * len(whole.units)
+        and not come_together(whole.sources, whole.fields)
+    )
+
+
+def _is_entangled(one: _Class, whole: _Class) -> bool:
+    """Tell whether devices have much in common, and stand so that no few filters set them apart."""
+    common = one.units.items() & whole.units.items()
+    if one.is_named or len(common) < _ALIKE * len(one.units.keys() | whole.units.keys()):
+        return False
+    alone, apart = (len(cover(one.topics, others, names=True)) for others in ((), whole.topics))
+    return apart > alone + _FEW

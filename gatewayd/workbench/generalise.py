@@ -14,6 +14,7 @@ from gatewayd.workbench.quantities import is_quantity
 
 MAX_PATTERNS = 64  # for one kind of topics; whatever needs more is no kind
 
+_FEW = 3
 _HEX = re.compile(r"(?:0x)?(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{6,}")
 _ADDRESS = re.compile(r"[0-9a-fA-F]{2}(?:[:_-][0-9a-fA-F]{2}){5,7}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -119,20 +120,21 @@ def _varied(group: Sequence[Levels]) -> list[int]:
 
 def _cover(group: list[Levels], foreign: list[Levels], *, names: bool) -> Iterator[Pattern]:
     """Split until nothing foreign is covered."""
-    waiting = [(group, foreign)]
+    waiting = [(group, foreign, True)]
     given = 0
     while waiting and given < MAX_PATTERNS:
-        part, others = waiting.pop()
+        part, others, may_guess = waiting.pop()
         wild = _wild(part)
         if not wild:  # one topic
             guess = _id_level(part[0])
-            if guess is not None and names and not _covered(others, part[0], [guess]):
+            if guess is not None and names and may_guess and not _covered(others, part[0], [guess]):
                 wild = [guess]
         found = _covered(others, part[0], wild)
         varied = _varied(part)
-        is_broad = 0 in wild and len(varied) > 1 and _device_level(part, varied) != 0
+        is_broad = 0 in varied and len(varied) > 1 and _device_level(part, varied) != 0
         if varied and (found or is_broad):
-            waiting += reversed(_parted(part, found, 0 if is_broad and not found else None))
+            parts = _parted(part, found, 0 if is_broad and not found else None)
+            waiting += [(*one, may_guess and not found) for one in reversed(parts)]
             continue
         if found:
             continue  # cannot be told from what it is not
@@ -158,16 +160,20 @@ def _covered(foreign: Sequence[Levels], levels: Levels, wild: Sequence[int]) -> 
 def _parted(
     part: list[Levels], foreign: list[Levels], level: int | None
 ) -> list[tuple[list[Levels], list[Levels]]]:
-    """Split at a level: at the one with the fewest values that sets apart what is foreign, if there is one."""
+    """Split at a level: where few values set apart all that is foreign, else where there are the fewest."""
     varied = _varied(part)
     if level is None:
         count = {i: len({levels[i] for levels in part}) for i in varied}
         apart = [i for i in varied if not {x[i] for x in part} & {x[i] for x in foreign}]
-        level = min(apart or varied, key=lambda i: (count[i], i))
+        few = [i for i in apart if count[i] <= _FEW]
+        level = min(few or varied, key=lambda i: (count[i], i))
     values: dict[str, list[Levels]] = defaultdict(list)
     for levels in part:
         values[levels[level]].append(levels)
-    return [(found, [x for x in foreign if x[level] == value]) for value, found in values.items()]
+    return [
+        (found, [x for x in foreign if x[level] == value or _UNFIXABLE.search(value)])
+        for value, found in values.items()
+    ]
 
 
 def _id_level(levels: Levels) -> int | None:

@@ -124,7 +124,7 @@ def last_word(path: str) -> str:
     """Return what a path of keys calls its value, in snake case: ``env.airTemp.0`` → ``air_temp``."""
     parts = [part for part in path.split(".") if part and not part.isdecimal()]
     name = parts[-1] if parts else path
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name)
+    name = re.sub(r"(?<=[a-z][a-z0-9])(?=[A-Z](?:[a-z]|$))", "_", name)
     return _WORD.sub("_", name).strip("_").lower() if name.strip("_") else name
 
 

@@ -7,16 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.config.document import Items, Scalar, Table, read_document
-from gatewayd.config.parse import examine
-from gatewayd.config.settings import BrokerSettings, TlsSettings
 from gatewayd.domain.topic import filters_overlap
-from gatewayd.startup import prepare
 from gatewayd.workbench.discover import discover
-from gatewayd.workbench.findings import Findings
-from gatewayd.workbench.first_config import Listened, free_place, remark, scalar, write_config
-from gatewayd.workbench.overheard import Overheard
+from gatewayd.workbench.first_config import free_place, remark, scalar
 from tests.support import plant
-from tests.support.discovered import LISTENED, configured, found, overhear
+from tests.support.discovered import configured, overhear
 
 NASTY = st.one_of(
     st.text(max_size=40),
@@ -114,8 +109,42 @@ TOPICS = st.one_of(
     st.lists(
         st.one_of(
             st.sampled_from(
-                "site pump-1 pump-2 line1 temperature data {device} spBv1.0 G DDATA homie $datatype zigbee2mqtt bridge "
-                "devices tele SENSOR status switch:0 sensor state homeassistant config v3 up gatewayd set 0a1b2c3d".split()
+                [
+                    *(
+                        "site",
+                        "pump-1",
+                        "pump-2",
+                        "line1",
+                        "temperature",
+                        "data",
+                        "{device}",
+                        "0a1b2c3d",
+                        "set",
+                    ),
+                    *(
+                        "spBv1.0",
+                        "G",
+                        "DDATA",
+                        "homie",
+                        "$datatype",
+                        "zigbee2mqtt",
+                        "bridge",
+                        "devices",
+                        "tele",
+                    ),
+                    *(
+                        "SENSOR",
+                        "status",
+                        "switch:0",
+                        "sensor",
+                        "state",
+                        "homeassistant",
+                        "config",
+                        "v3",
+                        "up",
+                    ),
+                    *("gatewayd", "gw", "results"),
+                ]
             ),
             NASTY,
         ),
