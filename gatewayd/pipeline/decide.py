@@ -6,14 +6,14 @@ windows were anomalous, and has ended when N of the latest M were calm. ISA-18.2
 an on-delay and off-delay in samples. What people are told of it, and of the conditions beside it, is up to ``alarm``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from gatewayd.domain.state import State
 from gatewayd.domain.verdict import Alert, Condition
 from gatewayd.pipeline.alarm import Alarms
-from gatewayd.pipeline.lifecycle import AlarmRule, Key, Seen
+from gatewayd.pipeline.lifecycle import Key, Seen
 from gatewayd.pipeline.threshold import PeaksOverThreshold
 
 
@@ -95,41 +95,27 @@ class Decider:
 
     Args:
         rule: When an anomaly stands and when it has ended.
-        identify: ``(device, first_out_at) → id`` of a new alert, where ``alarms`` isn't given.
-        alarms: What people are told; the default tells of raises and clears alone.
+        alarms: What people are told.
         peaks: Sets the thresholds where the rule has none.
+
+    Raises:
+        ValueError: Neither the rule nor ``peaks`` set a threshold, or both do.
 
     Attributes:
         alarms: The stream's alerts, those of ``condition`` too: commands and deadlines go there.
+        threshold: Score at and above which a window is anomalous; None: each device has its own.
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        identify: Callable[[int, int], str] | None = None,
-        *,
-        alarms: Alarms | None = None,
-        peaks: PeaksOverThreshold | None = None,
-    ) -> None:
+    def __init__(self, rule: Rule, alarms: Alarms, peaks: PeaksOverThreshold | None = None) -> None:
         if (rule.threshold is None) == (peaks is None):
             raise ValueError("a threshold is either fixed or adapted")
-        if alarms is None:
-            assert identify is not None
-            ends = identify
-            alarms = Alarms(AlarmRule(), lambda device, _condition, _channel, at: ends(device, at))
         self._rule, self.alarms, self._peaks = rule, alarms, peaks
         self._devices: dict[int, _Device] = {}
         self._raise_mask, self._clear_mask = (1 << rule.raise_m) - 1, (1 << rule.clear_m) - 1
+        self.threshold = rule.threshold
         # the two decisions that nearly all windows get, made once
-        self._fixed = rule.threshold
         self._normal = Decision(threshold=rule.threshold, is_anomalous=False)
         self._anomalous = Decision(threshold=rule.threshold, is_anomalous=True)
-
-    @property
-    def threshold(self) -> float:
-        """Score at and above which a window is anomalous, where that is fixed."""
-        assert self._fixed is not None
-        return self._fixed
 
     @property
     def standing(self) -> int:
@@ -147,7 +133,7 @@ class Decider:
             score: Finite.
             contributions: Per channel; None where the task has none.
         """
-        threshold = self._fixed if self._peaks is None else self._peaks.threshold(device)
+        threshold = self.threshold if self._peaks is None else self._peaks.threshold(device)
         is_anomalous = threshold is not None and score >= threshold
         changes = self.alarms.advance(device, end) if self.alarms.is_holding else ()
         if threshold is not None and (is_anomalous or device in self._devices):
@@ -159,13 +145,6 @@ class Decider:
         if changes:
             return Decision(threshold=threshold, is_anomalous=is_anomalous, changes=changes)
         return self._anomalous if is_anomalous else self._normal
-
-    def decide(
-        self, *, device: int, end: int, score: float, contributions: Mapping[str, float] | None
-    ) -> Alert | None:
-        """Return the alert that a window raised or cleared, if any: what ``judge`` says without severities."""
-        changes = self.judge(device=device, end=end, score=score, contributions=contributions).changes
-        return changes[0] if changes else None
 
     def condition(
         self,
@@ -232,10 +211,6 @@ class Decider:
                 self._devices[device] = _Device(is_on=True)
         if keeps_history and self._peaks is not None and state["peaks"] is not None:
             self._peaks.restore(cast("State", state["peaks"]))
-
-    def adopt(self, old: "Decider", *, keeps_history: bool) -> None:
-        """Go on where another one stopped: ``restore`` from its state."""
-        self.restore(old.state(), keeps_history=keeps_history)
 
     def _follow(self, device: int, seen: Seen, *, is_anomalous: bool) -> tuple[Alert, ...]:
         """Count a window of a device that is anomalous or was so lately."""

@@ -16,15 +16,10 @@ N_OF_M = st.integers(1, 6).flatmap(lambda m: st.tuples(st.integers(1, m), st.jus
 SCORES = st.lists(st.sampled_from([0.0, 0.7, 0.79, 0.8, 0.9, 1.0, 1.5]), max_size=60)
 
 
-def make(raise_=(1, 1), clear=(1, 1), threshold=1.0, clear_below=0.8):
-    rule = Rule.of(threshold=threshold, raise_=raise_, clear=clear, clear_below=clear_below)
-    return Decider(rule, lambda device, first_out_at: f"{device}@{first_out_at}")
-
-
 def told(raise_=(1, 1), clear=(1, 1), threshold=1.0, clear_below=0.8, peaks=None, **options):
     rule = Rule.of(threshold=threshold, raise_=raise_, clear=clear, clear_below=clear_below)
     alarms = Alarms(AlarmRule(**options), lambda *parts: "/".join(map(str, parts)))
-    return Decider(rule, alarms=alarms, peaks=peaks)
+    return Decider(rule, alarms, peaks)
 
 
 def judge(decider, scores, *, device=0, begin=0):
@@ -38,14 +33,23 @@ def changes_of(decisions):
     return [(alert.state, alert.changed_at) for decision in decisions for alert in decision.changes]
 
 
+def make(raise_=(1, 1), clear=(1, 1), threshold=1.0, clear_below=0.8):
+    return told(raise_, clear, threshold, clear_below)
+
+
+def go_on(old, new, *, keeps_history):
+    new.restore(old.state(), keeps_history=keeps_history)
+
+
 def feed(decider, scores, *, device=0, begin=0, contributions=None):
     """Return (position, alert) of each change."""
-    changes = []
-    for position, score in enumerate(scores, start=begin):
-        alert = decider.decide(device=device, end=position, score=score, contributions=contributions)
-        if alert is not None:
-            changes.append((position, alert))
-    return changes
+    return [
+        (position, alert)
+        for position, score in enumerate(scores, start=begin)
+        for alert in decider.judge(
+            device=device, end=position, score=score, contributions=contributions
+        ).changes
+    ]
 
 
 def reference(scores, raise_, clear):
@@ -77,7 +81,7 @@ def test_raised_and_cleared_take_turns_and_share_their_id_and_peak(scores, raise
         len(found) % 2
     )
     for raised, cleared in zip(found[::2], found[1::2], strict=False):
-        assert raised.id == cleared.id == f"0@{raised.first_out_at}"
+        assert raised.id == cleared.id == f"0/anomaly/None/{raised.first_out_at}"
         assert raised.raised_at == cleared.raised_at
         assert cleared.peak_score == max(scores[raised.first_out_at : cleared.cleared_at + 1])
         assert raised.peak_score == max(scores[raised.first_out_at : raised.raised_at + 1])
@@ -110,7 +114,7 @@ def test_causes_are_sorted_by_contribution():
 def test_another_rule_goes_on_with_standing_alerts():
     old, new = make(raise_=(1, 1)), make(raise_=(3, 5), clear=(2, 2))
     [(_, raised)] = feed(old, [2.0])
-    new.adopt(old, keeps_history=True)
+    go_on(old, new, keeps_history=True)
     assert new.standing == 1
     [(position, cleared)] = feed(new, [0.1, 0.1], begin=1)
     assert (position, cleared.state, cleared.id) == (2, "cleared", raised.id)
@@ -128,7 +132,7 @@ def test_another_measure_keeps_standing_alerts_but_not_what_counted_towards_one(
     feed(old, [300.0, 300.0], device=0)
     feed(old, [2.0, 2.0, 2.0], device=1)
     new = make(raise_=(3, 5))
-    new.adopt(old, keeps_history=False)
+    go_on(old, new, keeps_history=False)
     assert new.standing == 1
     assert feed(new, [1.0, 1.0], device=0, begin=2) == []
     [(_, raised)] = feed(new, [1.0], device=0, begin=4)
@@ -146,7 +150,7 @@ def test_a_reload_without_change_changes_nothing(scores, raise_, clear, data):
     cut = data.draw(st.integers(0, len(scores)))
     first, second = make(raise_, clear), make(raise_, clear)
     found = feed(first, scores[:cut])
-    second.adopt(first, keeps_history=True)
+    go_on(first, second, keeps_history=True)
     found += feed(second, scores[cut:], begin=cut)
     assert found == feed(make(raise_, clear), scores)
 
@@ -178,7 +182,7 @@ def test_whatever_the_rule_was_before_only_anomalous_windows_raise_and_only_calm
 ):
     old, new = make(rules[0], rules[1]), make(rules[2], rules[3])
     feed(old, before)
-    new.adopt(old, keeps_history=True)
+    go_on(old, new, keeps_history=True)
     for _, alert in feed(new, after, begin=len(before)):
         assert alert.score >= 1.0 if alert.state == "raised" else alert.score < 0.8
 
@@ -186,7 +190,7 @@ def test_whatever_the_rule_was_before_only_anomalous_windows_raise_and_only_calm
 def test_a_shorter_rule_does_not_clear_at_an_anomalous_window():
     old, new = make(clear=(3, 5)), make(clear=(1, 5))
     feed(old, [2.0, 0.0, 0.0])
-    new.adopt(old, keeps_history=True)
+    go_on(old, new, keeps_history=True)
     assert feed(new, [9.0], begin=3) == []
     [(_, cleared)] = feed(new, [0.0], begin=4)
     assert (cleared.state, cleared.peak_score) == ("cleared", 9.0)
@@ -200,7 +204,7 @@ def test_only_calm_windows_after_the_raising_one_clear():
 def test_a_shorter_rule_does_not_raise_at_a_calm_window():
     old, new = make(raise_=(3, 5)), make(raise_=(1, 5))
     feed(old, [2.0, 2.0])
-    new.adopt(old, keeps_history=True)
+    go_on(old, new, keeps_history=True)
     assert feed(new, [0.0], begin=2) == []
     [(_, raised)] = feed(new, [1.0], begin=3)
     assert (raised.first_out_at, raised.peak_score) == (0, 2.0)
@@ -249,6 +253,12 @@ def test_a_calm_device_is_not_remembered():
     assert decider.state()["devices"] == {}
     judge(decider, [1.0, 1.0, 1.0, 0.0], begin=8)
     assert decider.state() == told().state()
+
+
+def test_only_as_many_windows_are_remembered_as_may_count():
+    decider = told(raise_=(3, 4))
+    judge(decider, [1.0, 1.0, 0.0, 0.0] * 50)
+    assert len(decider.state()["devices"]["0"]["recent"]) <= 4
 
 
 def test_severity_rises_with_the_score_and_stays():

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.pipeline.drift import Drift
@@ -67,6 +67,7 @@ def reference(rows, *, horizon, limit, warm_up, is_measured):
     return changes
 
 
+@settings(deadline=None)
 @given(rows=ROWS, options=OPTIONS)
 def test_changes_are_those_of_the_book(rows, options):
     found = update(Drift(columns=2, **options), rows)
@@ -96,6 +97,7 @@ def test_a_measured_column_is_judged_by_its_first_values():
     assert found[0][4] == pytest.approx(expected[0][4], rel=1e-9)
 
 
+@settings(deadline=None)
 @given(rows=ROWS, options=OPTIONS, cuts=st.lists(st.integers(0, 60), max_size=5), restart=st.booleans())
 def test_cuts_restarts_and_neighbours_change_no_bit(rows, options, cuts, restart):
     whole = Drift(columns=2, **options)
@@ -134,6 +136,24 @@ def test_drift_begins_beyond_the_limit_and_ends_within_four_fifths_of_it():
     assert [change[2:] for change in found[2:5]] == [(-1.0625, -1.0), (1.5, -1.0), (1.5, 1.0)]
 
 
+def test_four_fifths_of_the_limit_are_drift_still():
+    """1.25 times 0.8 is 1 to the last bit."""
+    drift = Drift(columns=1, horizon=1, limit=1.25, warm_up=2)
+    assert [at for at, *_ in update(drift, [(0, v) for v in (1.5, 1.5, 1.5, 1.0, 0.9375)])] == [2, 4]
+
+
+def test_changes_come_in_order_of_the_windows():
+    drift = Drift(columns=1, horizon=1, limit=1.0, warm_up=2)
+    rows = [(1, 0.0), (1, 0.0), (0, 0.0), (0, 0.0), (1, 2.0), (1, 0.0), (0, 2.0), (1, 2.0), (0, 0.0)]
+    assert [(at, device) for at, device, *_ in update(drift, rows)] == [
+        (4, 1),
+        (5, 1),
+        (6, 0),
+        (7, 1),
+        (8, 0),
+    ]
+
+
 def test_one_wild_window_is_no_drift():
     drift = Drift(columns=1, horizon=20, limit=1.0, warm_up=2)
     assert update(drift, [(0, 0.0)] * 50 + [(0, 1e12)] + [(0, 0.0)] * 50) == []
@@ -156,7 +176,8 @@ def test_an_absent_column_neither_moves_nor_counts():
     one, other = (Drift(columns=2, horizon=3, limit=1.0, warm_up=2) for _ in range(2))
     found = update(one, [(0, 9.0, math.nan)] * 5 + [(0, math.nan, 9.0)] * 5)
     assert [(column, at) for at, _, column, *_ in found] == [(0, 2), (1, 7)]
-    assert update(other, []) == []
+    none = np.empty(0, dtype=np.int64)
+    assert other.update(none, np.empty((0, 2)), none) == []
 
 
 @pytest.mark.parametrize("options", [{"horizon": 0}, {"limit": 0.0}, {"limit": math.nan}, {"warm_up": 1}])

@@ -1,7 +1,7 @@
 """Floods: held to a count over all raises, and to what somebody who only listens believes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.domain.verdict import Alert
@@ -95,6 +95,31 @@ def test_a_published_alert_that_is_raised_again_is_not_new():
     assert [a.id for a in flood.sift([alert("b")], 31).alerts] == ["b"]
 
 
+def test_who_was_told_at_a_flood_s_end_is_told_in_the_next():
+    flood = Flood(most=1, within_ns=WITHIN)
+    flood.sift([alert("a"), alert("b"), alert("b", "cleared", "returned_unacknowledged")], 1)
+    assert [a.state for a in flood.expire(11).alerts] == ["cleared"]
+    flood.sift([alert("c"), alert("d"), alert("e")], 30)
+    state, flood = flood.state(), Flood(most=1, within_ns=WITHIN)
+    flood.restore(state)
+    assert flood.is_on
+    assert [a.id for a in flood.sift([alert("b")], 31).alerts] == ["b"]
+
+
+def test_each_flood_counts_its_own():
+    flood = Flood(most=1, within_ns=WITHIN)
+    for start, held in ((0, 3), (100, 1)):
+        flood.sift([alert(f"{start}/{n}") for n in range(held + 1)], start)
+        [change] = flood.expire(start + 50).changes
+        assert (change.held, change.released) == (held, held)
+
+
+def test_what_is_normal_is_forgotten():
+    flood = Flood(most=1, within_ns=WITHIN)
+    flood.sift([alert("a"), alert("b"), alert("a", "cleared"), alert("b", "cleared")], 1)
+    assert (flood.state()["told"], flood.state()["held"]) == ([], [])
+
+
 def test_the_clock_does_not_go_back():
     flood = Flood(most=2, within_ns=WITHIN)
     assert raises(flood, [100, 3, 2, 1]) == [True, True, False, False]
@@ -111,6 +136,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps=STEPS, most=st.integers(1, 6))
 def test_nothing_is_lost_and_the_count_decides(steps, most):
     flood, now, serial = Flood(most=most, within_ns=WITHIN), 0, 0
