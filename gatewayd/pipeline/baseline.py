@@ -187,8 +187,7 @@ class Baseline:
 
     def _warm(self, device: int, channel: int, values: Float64, is_known: Bool) -> int:
         """Gather values until there are enough to begin an estimate; return how many samples were looked at."""
-        columns = self._waiting.setdefault(device, [[] for _ in self._floor])
-        gathered = columns[channel]
+        gathered = self._waiting.setdefault(device, [[] for _ in self._floor])[channel]
         known = np.flatnonzero(is_known)[: max(self._warm_up - len(gathered), 0)]
         gathered += values[known].tolist()
         if len(gathered) < self._warm_up:
@@ -197,7 +196,6 @@ class Baseline:
         self.left_out += len(gathered) - len(near)
         self._count[device, channel] = min(len(near), self._readings)
         self._mean[device, channel], self._variance[device, channel] = moments(near)
-        columns[channel] = []
         if self._count[device].all():
             del self._waiting[device]
         return int(known[-1]) + 1 if len(known) else 0

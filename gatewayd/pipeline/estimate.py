@@ -84,7 +84,6 @@ def forget(estimates: Estimates, values: Float64, is_taught: Bool, *, readings: 
     if estimates.count.size < _FEW_COLUMNS:
         return _forget_by_column(estimates, values, is_taught, readings)
     count, mean, variance = estimates.count, estimates.mean, estimates.variance
-    values = np.where(is_taught, values, 0.0)
     for sample in np.flatnonzero(is_taught.any(axis=(0, 2))).tolist():
         is_new = is_taught[:, sample]
         count = np.where(is_new, np.minimum(count + 1, readings), count)

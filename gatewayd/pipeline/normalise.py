@@ -47,7 +47,7 @@ def window_z_scores(windows: Float64, floor: Float64) -> Float32:
     """Express values as distances from their window's mean, in the window's population standard deviations.
 
     Args:
-        windows: Shape ``(k, length, channels)``, in each channel's unit; finite.
+        windows: Shape ``(k, length, channels)``, length at least 1, in each channel's unit; finite.
         floor: Shape ``(channels,)``, least standard deviation, in the channel's unit; see ``least_std``.
 
     Returns:
@@ -59,7 +59,7 @@ def window_z_scores(windows: Float64, floor: Float64) -> Float32:
         Variance, The American Statistician 37 (1983). docs/numerics.md, "The window's own statistics".
     """
     values, scale = _in_reach(windows)
-    length = max(windows.shape[1], 1)
+    length = windows.shape[1]
     distances = values - values[:, :1]
     mean = _sums(distances) / length
     distances = distances - mean[:, None]
@@ -73,7 +73,7 @@ def robust_z_scores(windows: Float64, floor: Float64) -> Float32:
     Up to half of a window may be wild and leaves the other half's z-scores as they are.
 
     Args:
-        windows: Shape ``(k, length, channels)``, in each channel's unit; finite.
+        windows: Shape ``(k, length, channels)``, length at least 1, in each channel's unit; finite.
         floor: Shape ``(channels,)``, least spread, in the channel's unit; see ``least_std``. It matters more than
             elsewhere: the spread is 0 once more than half of the values are equal.
 
@@ -123,8 +123,6 @@ def _sums(values: Float64) -> Float64:
     numpy's own sum chooses its order by shape and memory layout; every partial sum of ``accumulate`` is a result, so
     that it has but one order.
     """
-    if not values.shape[1]:
-        return np.zeros((len(values), values.shape[2]))
     sums: Float64 = np.add.accumulate(values, axis=1)[:, -1]
     return sums
 

@@ -370,3 +370,19 @@ def test_arguments_out_of_range_are_mistakes(options, message):
 def test_a_state_of_other_channels_is_none():
     with pytest.raises(ValueError, match="expected an array of int64"):
         new(floor=(0.0, 0.0)).restore(new().state())
+
+
+def test_an_absent_value_counts_as_usual():
+    found, is_ready = taught([1.0, 2.0, 3.0]).z_scores(windows([math.nan, 2.0, math.inf, -math.inf]))
+    assert is_ready.tolist() == [True]
+    assert found[0, :, 0].tolist() == [0.0, 0.0, LIMIT, -LIMIT]
+
+
+def test_a_device_that_is_learnt_anew_while_it_warms_up_forgets_what_it_has_gathered():
+    """Its first channel is ready and the second is not."""
+    baseline = new(floor=(0.0, 0.0), warm_up=3, relearn_ns=5)
+    learn(baseline, 0, [[1.0, 10.0], [2.0, 11.0], [3.0, math.nan]], 0, is_anomalous=False)
+    learn(baseline, 0, [[7.0, 70.0]], 1, is_anomalous=True)
+    assert learn(baseline, 0, [[7.0, 70.0]], 6, is_anomalous=True)
+    learn(baseline, 0, [[8.0, 80.0], [9.0, 90.0]], 7, is_anomalous=False)
+    assert usual(baseline).mean.tolist() == [8.0, 80.0]

@@ -35,6 +35,12 @@ def test_wild_values_are_far_from_the_median_of_a_constant_but_not_those_of_a_co
     assert len(near_median([20.0] * 9 + [20.1], floor=0.05)) == 10  # the sensor's resolution is known
 
 
+def test_near_is_within_six_standard_deviations_of_normally_distributed_values():
+    """Median 5, MAD 2: the standard deviation would be 2.965."""
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 5 + 6 * 2.965, 5.0, 5 - 6 * 2.966]
+    assert near_median(values, floor=0.0) == values[:-1]
+
+
 @given(SENSIBLE)
 def test_moments_are_those_of_exact_arithmetic(values):
     mean, variance = moments(values)

@@ -223,5 +223,5 @@ def test_the_least_std_is_the_greatest_of_what_was_asked_for_and_the_rounding():
 
 
 @OWN
-def test_no_windows_and_windows_without_readings_give_none(normalise):
+def test_no_windows_have_no_z_scores(normalise):
     assert normalise(np.empty((0, 4, 2)), np.zeros(2)).shape == (0, 4, 2)

@@ -134,6 +134,18 @@ class Reference:
 
 
 @given(rows=ROWS.map(rising), kind=KINDS, closing=st.lists(st.integers(0, 60), max_size=3), data=st.data())
+@example(  # what came before the gap is in the second window's span, but not in the window
+    rows=[(0, time) for time in (1, 2, 6, 7, 9, 11, 13)],
+    kind={"span": (12, 12), "length": 4, "max_gap_ns": 2, "partial": "hold"},
+    closing=[],
+    data=None,
+)
+@example(  # and is given up at once
+    rows=[(0, 1), (0, 2), (0, 3), (0, 6)],
+    kind={"span": (12, 1), "length": 4, "max_gap_ns": 2, "partial": "drop"},
+    closing=[],
+    data=None,
+)
 @example(
     rows=[(0, time) for time in range(1, 40)],
     kind={"span": (12, 1), "length": 3, "max_gap_ns": None, "partial": "drop"},
