@@ -45,7 +45,7 @@ WATCHED = (
     ("silent", None),
     ("stuck", "temperature"),
     ("stuck", "a/b ü"),
-    ("stuck", "a_b__"),
+    ("stuck", "a_b_"),
 )
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 

@@ -49,6 +49,14 @@ def test_ids_do_not_depend_on_the_runtime():
     assert origin().identify("alert", device, 1) == origin(runtime="x").identify("alert", device, 1)
 
 
+def test_ids_differ_by_what_an_alert_is_about():
+    device = Device(name="d", levels={"device": "d"})
+    about = [(condition, channel) for condition in get_args(Condition) for channel in (None, "", "t", "u")]
+    ids = {origin().identify("alert", device, 1, condition=one, channel=channel) for one, channel in about}
+    assert len(ids) == len(about)
+    assert origin().identify("alert", device, 1) == origin().identify("alert", device, 1, condition="anomaly")
+
+
 def test_labels_are_the_levels_beside_the_device():
     device = Device(name="p3", levels={"line": "l1", "device": "p3"})
     assert device.labels == {"line": "l1"}

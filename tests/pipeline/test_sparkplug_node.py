@@ -71,6 +71,31 @@ def test_a_host_reads_back_every_number_of_every_verdict(verdicts):
                 assert heard[f"line1-gw/{device}", one.name] == said
 
 
+def content(publication):
+    """A message but for its number, which counts all devices of the node."""
+    payload = parse_payload(publication.payload)
+    payload.seq = 0
+    return publication.topic, publication.kind, payload.SerializeToString()
+
+
+@given(verdicts=VERDICTS)
+def test_what_a_device_says_does_not_depend_on_the_others(verdicts):
+    together = node()
+    sent = [
+        (device, content(one)) for device, verdict in verdicts for one in publish(together, device, verdict)
+    ]
+    for device in {device for device, _ in verdicts}:
+        alone = node()
+        mine = [verdict for name, verdict in verdicts if name == device]
+        expected = [content(one) for verdict in mine for one in publish(alone, device, verdict)]
+        found = [one for name, one in sent if name == device]
+        assert found == expected[len(expected) - len(found) :]
+        assert len(expected) - len(found) in (
+            0,
+            1,
+        )  # the node's own birth, which another device may have caused
+
+
 @given(verdicts=VERDICTS, data=st.data())
 def test_a_restored_node_goes_on_byte_for_byte(verdicts, data):
     cut = data.draw(st.integers(0, len(verdicts)))
@@ -182,6 +207,7 @@ def test_a_device_that_is_gone_is_told_of_once_and_forgotten():
     gone = edge.remove("pump:p3", NOW)
     assert host.decode(gone.topic, gone.payload, arrived_at=NOW).offline == ("line1-gw/pump:p3",)
     assert edge.devices == ("room:room",)
+    assert "pump:p3" not in json.dumps(edge.state())
     hear(host, publish(edge, "room:room", ANOMALOUS))  # its number is the next one
     assert [one.topic.split("/")[-1] for one in edge.rebirth(NOW)] == ["line1-gw", "room:room"]
     assert publish(edge, "pump:p3", ANOMALOUS)[0].topic.split("/")[2] == "DBIRTH"

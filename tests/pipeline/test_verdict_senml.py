@@ -98,6 +98,13 @@ def test_different_names_give_different_legal_levels(first, second):
         assert re.fullmatch(r"[A-Za-z0-9\-:._]{1,128}", level)
 
 
+def test_long_names_that_differ_at_their_end_have_different_levels():
+    levels = {legal("n" * 200 + end) for end in ("a", "b", "")}
+    assert len(levels) == 3
+    assert {len(level) for level in levels} == {128}
+    assert legal("n" * 128) == "n" * 128
+
+
 @pytest.mark.parametrize(
     ("name", "level"),
     [
