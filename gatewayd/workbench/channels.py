@@ -71,7 +71,9 @@ def come_together(sources: Sequence[Source], fields: Collection[str]) -> bool:
 def _seen(field: str, sources: Sequence[Source]) -> Seen:
     series = [source.series[field] for source in sources if field in source.series]
     values = [value for one in series for value in one.values]
-    units = {canonical(unit): unit for one in series for unit in sorted(one.units, reverse=True)}
+    units: dict[str, str] = {}
+    for unit in (unit for one in series for unit in sorted(one.units)):
+        units.setdefault(canonical(unit), unit)
     return Seen(
         field=field,
         unit=next(iter(units.values())) if len(units) == 1 else "" if units else known_unit(field),

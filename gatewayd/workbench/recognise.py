@@ -99,8 +99,9 @@ def _of_text(topic: str, heard: Sequence[Heard]) -> Kind | str:
         return "switch"
     if _most(texts, _is_number):
         return Kind(format="number")
-    if _most(texts, lambda text: "=" in text) and _reads("influx_line", topic, heard):
-        return _influx_kind(topic, heard)
+    lines = _influx_kind(topic, heard) if _most(texts, lambda text: "=" in text) else None
+    if lines is not None:
+        return lines
     table = csv_kind(texts)
     if table is not None and _reads("csv", topic, heard, table):
         return table
@@ -121,13 +122,13 @@ def _of_binary(topic: str, heard: Sequence[Heard]) -> Kind | str:
     return "unknown_binary"
 
 
-def _influx_kind(topic: str, heard: Sequence[Heard]) -> Kind:
-    """Tell the unit of the time stamps: the one that all of them are believable in; ns is the protocol's own."""
+def _influx_kind(topic: str, heard: Sequence[Heard]) -> Kind | None:
+    """Tell the unit of the time stamps: the one in which they are believable; None: the texts are no such lines."""
     for precision in ("ns", "us", "ms", "s"):
         kind = Kind(format="influx_line", options=() if precision == "ns" else (("precision", precision),))
         if _reads("influx_line", topic, heard, kind):
             return kind
-    return Kind(format="influx_line")
+    return None
 
 
 def _reads(name: str, topic: str, heard: Sequence[Heard], kind: Kind | None = None) -> bool:

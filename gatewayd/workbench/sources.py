@@ -15,6 +15,7 @@ from gatewayd.formats.scalar import text_number
 from gatewayd.formats.timestamp import to_ns
 from gatewayd.workbench.families import Kind
 from gatewayd.workbench.overheard import Heard, Topic
+from gatewayd.workbench.quantities import is_generic
 
 MAX_CHANNELS: Final = 256  # of one device; what's beyond is no set of sensors
 LONGEST_LIST: Final = 16  # a longer one is a waveform, not channels
@@ -262,34 +263,45 @@ def _taken_at(document: Mapping[str, object], path: str | None) -> int | None:
 
 
 def _leaves(
-    document: Mapping[str, object], prefix: str, depth: int
+    document: Mapping[str, object], prefix: str, depth: int, above: str = ""
 ) -> Iterator[tuple[str, float, str, bool]]:
     """Go through what the format ``json`` could read: path, value, unit stated beside it, whether it is a switch."""
-    stated = next((document[key] for key in _UNIT_KEYS if isinstance(document.get(key), str)), "")
-    unit = stated if isinstance(stated, str) else ""
+    stated = _stated_unit(document) or above
+    is_lone = sum(_plain(child) is not None for child in document.values()) == 1
     for key, child in document.items():
         path = f"{prefix}{key}"
+        unit = stated if above or is_lone or is_generic(key) else ""
         if isinstance(child, list):
-            child = {str(i): one for i, one in enumerate(child)} if len(child) <= LONGEST_LIST else {}  # noqa: PLW2901
-        if isinstance(child, dict):
+            elements = {str(i): one for i, one in enumerate(child)} if len(child) <= LONGEST_LIST else {}
+            if depth < MAX_DEPTH - 1:
+                yield from _leaves(elements, f"{path}.", depth + 1, unit)
+        elif isinstance(child, dict):
             if depth < MAX_DEPTH - 1:
                 yield from _leaves(child, f"{path}.", depth + 1)
         elif isinstance(child, bool):
-            yield path, float(child), unit, True
+            yield path, float(child), "", True
         elif isinstance(child, str) and child.strip().lower() in _SWITCHES:
-            yield path, text_number(child), unit, True
+            yield path, text_number(child), "", True
         elif (value := _plain(child)) is not None:
             yield path, value, unit, False
 
 
+def _stated_unit(document: Mapping[str, object]) -> str:
+    for key in _UNIT_KEYS:
+        unit = document.get(key)
+        if isinstance(unit, str):
+            return unit
+    return ""
+
+
 def _plain(value: object) -> float | None:
-    """Return a number, also one that stands as text; None: it is none, or beyond float64."""
+    """Return a number, also one that stands as text; None: it is none (as no boolean is), or beyond float64."""
     if isinstance(value, str):
         value = value.strip()
         if not _DECIMAL.fullmatch(value) or len(value) > MAX_CHANNELS:
             return None
         value = float(value)
-    if not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         result = float(value)
