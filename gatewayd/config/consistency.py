@@ -8,10 +8,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from gatewayd.config.settings import BrokerSettings, Settings, StreamSettings
+from pydantic import BaseModel
+
+from gatewayd.config.settings import BrokerSettings, ChannelSettings, Settings, StreamSettings
 from gatewayd.domain.topic import TopicFilter, TopicTemplate, filters_overlap
 
 Loc = tuple[str, ...]
+
+# What makes sense of readings in time, or of values that mean something alone: neither is true of pixels.
+_NOT_OF_PICTURES: tuple[Loc, ...] = (
+    ("also",),
+    ("time",),
+    ("lateness_s",),
+    ("idle_timeout_s",),
+    ("align",),
+    *(("window", option) for option in ("duration_s", "hop_s", "partial", "hop", "max_gap_s")),
+    ("alert", "out_of_range"),
+)
+_OF_COLOURS = frozenset({"unit", "resolution"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,7 @@ def find_problems(settings: Settings) -> list[Finding]:
         at = ("streams", name)
         found += _stream_topic(at, stream)
         found += _stream_format(at, stream)
+        found += _pictures(at, stream)
         found += _ranges(at, stream)
         found += _windows(at, stream)
         found += _alerts(at, stream)
@@ -67,7 +82,7 @@ def _stream_topic(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
     if "device" in pattern.names and stream.device is not None:
         yield Finding(device, "the topic has {device} already: leave this out", (topic, device))
     is_wild = "+" in pattern.filter or "#" in pattern.filter
-    names_devices = stream.format not in ("json", "number")
+    names_devices = stream.format not in ("json", "number", "image")
     if "device" not in pattern.names and is_wild and stream.device is None and not names_devices:
         message = (
             "write the level that tells devices apart as {device}, or name the one device under 'device'"
@@ -111,6 +126,30 @@ def _stream_format(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
             field = (*channels, name, "field")
             if channel.field is not None:
                 yield Finding(field, "format number has no fields: leave this out", (form, field))
+
+
+def _pictures(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
+    if stream.format != "image":
+        return
+    form = (*at, "format")
+    given = [(option, _at(stream, option)) for option in _NOT_OF_PICTURES]
+    for name, channel in stream.channels.items():
+        options = [option for option in ChannelSettings.model_fields if option not in _OF_COLOURS]
+        given += [(("channels", name, option), _at(channel, (option,))) for option in options]
+    for option, (value, default) in given:
+        if value != default:
+            yield Finding(at + option, "format image has no use for it: leave this out", (form, at + option))
+    if stream.model is None:
+        message = "format image needs a model of pictures: name its folder under 'model'"
+        yield Finding(form, message, (form, (*at, "model")))
+
+
+def _at(section: BaseModel, option: Loc) -> tuple[object, object]:
+    """Return an option's value and its default."""
+    *above, last = option
+    for name in above:
+        section = getattr(section, name)
+    return getattr(section, last), type(section).model_fields[last].default
 
 
 def _ranges(at: Loc, stream: StreamSettings) -> Iterator[Finding]:

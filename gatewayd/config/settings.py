@@ -74,7 +74,8 @@ Host = Annotated[str, AfterValidator(_host)]
 TopicPattern = Annotated[str, AfterValidator(_topic_filter)]
 PublishTopic = Annotated[str, AfterValidator(_topic_template)]
 NOfM = Annotated[str, AfterValidator(_n_of_m)]
-# `json` and `number` read what the channels point out; the others say themselves what they hold (formats/registry.py).
+# `json`, `number` and `image` read what the channels point out; the others say themselves what they hold
+# (formats/registry.py).
 FormatName = Literal[
     "json",
     "number",
@@ -86,7 +87,9 @@ FormatName = Literal[
     "flat_json",
     "flat_messagepack",
     "homie",
+    "image",
     "influx_line",
+    "json_list",
     "ruuvi_raw",
     "senml_cbor",
     "senml_json",

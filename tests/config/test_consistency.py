@@ -25,6 +25,13 @@ def settings(brokers=None, **stream):
 
 def test_a_consistent_file_has_no_problem():
     assert find_problems(settings()) == []
+    camera = settings(
+        format="image",
+        format_options={"fit": "crop"},
+        channels={"grey": {"unit": "", "resolution": 1.0}},
+        alert={"silent_after_s": 60.0},
+    )
+    assert find_problems(camera) == []
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,16 @@ def test_a_consistent_file_has_no_problem():
             "streams.pump.channels.a.field",
             "no fields",
         ),
+        (
+            {"format": "image", "channels": {"grey": {"denoise": {"median": 3}}}},
+            "streams.pump.channels.grey.denoise",
+            "format image has no use for it",
+        ),
+        ({"format": "image", "window": {"hop": 3}}, "streams.pump.window.hop", "no use for it"),
+        ({"format": "image", "lateness_s": 1.0}, "streams.pump.lateness_s", "no use for it"),
+        ({"format": "image", "time": {"field": "ts"}}, "streams.pump.time", "no use for it"),
+        ({"format": "image", "alert": {"out_of_range": True}}, "streams.pump.alert.out_of_range", "no use"),
+        ({"format": "image", "model": None}, "streams.pump.format", "needs a model of pictures"),
         (
             {"channels": {"a": {"min": 2.0, "max": 2.0}}},
             "streams.pump.channels.a.min",

@@ -1,9 +1,11 @@
 import inspect
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.config.settings import FormatName
 from gatewayd.formats.registry import FORMATS, Factory
 from tests.support.any_message import check
 
@@ -15,6 +17,10 @@ PAYLOADS = [
     b"air,d=x t=1 5",
     b"\x81\xa1\x00\x01",
 ]
+
+
+def test_the_configuration_knows_every_format_and_no_other():
+    assert set(get_args(FormatName)) == {*FORMATS, "json", "number", "image"}
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
