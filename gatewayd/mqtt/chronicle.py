@@ -28,6 +28,7 @@ class Chronicle:
         )
         self._clock = clock
         self._logged: dict[str, float] = {}  # what → when it was last logged
+        self._refused: dict[str, int] = {}  # reason → publications since it was last logged
         self._is_contested = False
         self._lower: dict[str, dict[str, int]] = {}  # topics granted at less than the wanted QoS
         self._limits = Limits()
@@ -87,11 +88,17 @@ class Chronicle:
         return list(denied)
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
-        """The broker does not take publications; one line for each reason and topic."""
+        """The broker does not take publications; one line a minute for each reason, with how many and an example."""
         for _, reason, topic, words in refusals:
-            if self._is_news(f"publication {reason} {topic!r}"):
-                shown = topic.decode(errors="backslashreplace")
-                self._log.error("publication_refused", topic=shown, reason=reason, words=words)
+            self._refused[reason] = self._refused.get(reason, 0) + 1
+            if self._is_news(f"publication {reason}"):
+                self._log.error(
+                    "publication_refused",
+                    reason=reason,
+                    count=self._refused.pop(reason),
+                    topic=topic.decode(errors="backslashreplace"),
+                    words=words,
+                )
 
     def lost(
         self,

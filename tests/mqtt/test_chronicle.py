@@ -107,14 +107,18 @@ def test_limits_are_told_when_they_change(chronicle, written):
     assert (told[1]["receive_maximum"], told[1]["max_inflight"]) == (20, 64)
 
 
-def test_refused_publications_are_told_once_for_each_topic_and_reason(chronicle, written):
-    refusals = [(1, "not_authorized", b"a/\xff", "no"), (2, "not_authorized", b"a/\xff", "no")]
-    chronicle.refused([*refusals, (None, "quota_exceeded", b"a/\xff", None)])
-    assert [(entry["topic"], entry["reason"], entry["words"]) for entry in written] == [
-        ("a/\\xff", "not_authorized", "no"),
-        ("a/\\xff", "quota_exceeded", None),
+def test_refused_publications_are_summed_up_once_a_minute_for_each_reason(chronicle, written, clock):
+    """A broker that refuses a thousand topics gets no thousand lines."""
+    denied = [(number, "not_authorized", b"a/%d\xff" % number, "no") for number in range(1000)]
+    chronicle.refused([*denied, (None, "quota_exceeded", b"b", None)])
+    clock.now = 60.0
+    chronicle.refused(denied[7:8])
+    assert [(entry["reason"], entry["count"], entry["topic"], entry["words"]) for entry in written] == [
+        ("not_authorized", 1, "a/0\\xff", "no"),
+        ("quota_exceeded", 1, "b", None),
+        ("not_authorized", 1000, "a/7\\xff", "no"),
     ]
-    assert events(written, "error") == ["publication_refused"] * 2
+    assert events(written, "error") == ["publication_refused"] * 3
 
 
 def test_denied_and_lowered_subscriptions(chronicle, written):

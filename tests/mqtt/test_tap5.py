@@ -162,6 +162,20 @@ def test_whoever_keeps_properties_reads_them_and_lets_paho_judge_nonsense(block)
     assert tapped.messages == tapped.cutter.addresses == []
 
 
+@given(cut_streams(publishes | pubacks | others | st.binary(max_size=12)), st.booleans())
+def test_any_bytes_are_cut_without_an_exception_and_none_is_lost(chunks, keeps):
+    """What isn't taken out goes on: for the same bytes uncut it is the same, whatever they are."""
+
+    def cut(pieces):
+        cutter, messages, acks, rest = Cutter5(keeps_properties=keeps), [], [], bytearray()
+        for piece in pieces:
+            cutter.feed(piece, messages, acks, rest)
+        assert len(cutter.addresses) == (len(messages) if keeps else 0)
+        return messages, acks, cutter.refusals, cutter.addresses, sorted(rest)
+
+    assert cut(chunks) == cut([b"".join(chunks)])
+
+
 def test_a_broken_reason_is_left_to_paho():
     assert Tapped([b"\x40\x05\x80\x00\x87\x05\x1f"]).behind.is_lost
 
