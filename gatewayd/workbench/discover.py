@@ -199,13 +199,16 @@ class _Discovery:
     def _stream(self, one: _Class, patterns: Sequence[Pattern], names: Collection[str]) -> StreamFound:
         topics = {topic for pattern in patterns for topic in pattern.topics}
         sources = [source for source in one.sources if not topics.isdisjoint(source.topics)]
-        channels = named([found for found in one.seen if found.doubt is None][:MAX_CHANNELS], one.quantity)
-        fields = [found.field for _, found in channels]
+        seen = [found for found in one.seen if found.doubt is None][:MAX_CHANNELS]
+        fields = [found.field for found in seen]
+        is_together = len(fields) == 1 or come_together(sources, fields)
+        if not is_together:
+            seen.sort(key=lambda found: found.field)  # in which order they came was chance
+        channels = named(seen, one.quantity)
         clock = judge_clock(
             [stamp for source in sources for stamp in source.stamps],
             [pair for source in sources for pair in source.neighbours],
         )
-        is_together = len(fields) == 1 or come_together(sources, fields)
         first, *_ = channels[0]
         return StreamFound(
             name=stream_name(one.kind, patterns[0].pattern, sources, first, names),

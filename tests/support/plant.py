@@ -15,12 +15,12 @@ EPOCH_S = 1_764_000_000.0  # of everybody's clock; November 2025
 Said = tuple[str, bytes, bool]
 
 
-def _wave(second, low, high, phase=0.0):
+def wave(second, low, high, phase=0.0):
     """A value that moves between two limits and never repeats soon."""
     return round(low + (high - low) * (0.5 + 0.5 * math.sin(0.7 * second + phase)), 3)
 
 
-def _json(value):
+def as_json(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -37,12 +37,12 @@ def pumps(second):
     for line, pump in (("line1", "pump-1"), ("line1", "pump-2"), ("line2", "pump-3")):
         yield (
             f"site/{line}/{pump}/telemetry",
-            _json(
+            as_json(
                 {
                     "ts": EPOCH_S + second,
-                    "temperature": _wave(second, 40, 60, len(pump)),
-                    "vibration": _wave(second, 0.1, 0.4, 1),
-                    "motor": {"current_a": _wave(second, 3, 5, 2)},
+                    "temperature": wave(second, 40, 60, len(pump)),
+                    "vibration": wave(second, 0.1, 0.4, 1),
+                    "motor": {"current_a": wave(second, 3, 5, 2)},
                     "running": True,
                     "cycles": 100 + int(second),
                 }
@@ -54,8 +54,8 @@ def pumps(second):
 def numbers(second):
     """One topic per value."""
     for boiler in ("b1", "b2"):
-        yield f"heat/{boiler}/flow_temperature", str(_wave(second, 50, 60)).encode(), False
-        yield f"heat/{boiler}/pressure_bar", str(_wave(second, 1, 2)).encode(), False
+        yield f"heat/{boiler}/flow_temperature", str(wave(second, 50, 60)).encode(), False
+        yield f"heat/{boiler}/pressure_bar", str(wave(second, 1, 2)).encode(), False
         yield f"heat/{boiler}/mode", b"comfort", False
 
 
@@ -64,7 +64,7 @@ def zigbee2mqtt(second):
         yield "zigbee2mqtt/bridge/state", b'{"state":"online"}', True
         yield (
             "zigbee2mqtt/bridge/devices",
-            _json(
+            as_json(
                 [
                     {"friendly_name": "Coordinator", "type": "Coordinator", "definition": None},
                     {
@@ -84,12 +84,12 @@ def zigbee2mqtt(second):
     for name in ("cold store", "office/climate"):
         yield (
             f"zigbee2mqtt/{name}",
-            _json(
+            as_json(
                 {
                     "battery": 87,
-                    "humidity": _wave(second, 40, 50),
+                    "humidity": wave(second, 40, 50),
                     "linkquality": 120,
-                    "temperature": _wave(second, 4, 6),
+                    "temperature": wave(second, 4, 6),
                     "voltage": 2985,
                 }
             ),
@@ -97,14 +97,14 @@ def zigbee2mqtt(second):
         )
     yield (
         "zigbee2mqtt/pump plug",
-        _json(
+        as_json(
             {
-                "current": _wave(second, 1, 2),
+                "current": wave(second, 1, 2),
                 "energy": 12.3 + second / 100,
                 "linkquality": 90,
-                "power": _wave(second, 200, 400),
+                "power": wave(second, 200, 400),
                 "state": "ON",
-                "voltage": _wave(second, 228, 232),
+                "voltage": wave(second, 228, 232),
             }
         ),
         False,
@@ -118,15 +118,15 @@ def tasmota(second):
             yield f"tele/{device}/LWT", b"Online", True
         yield (
             f"tele/{device}/SENSOR",
-            _json(
+            as_json(
                 {
                     "Time": _iso(second)[:19],
                     "ENERGY": {
                         "TotalStartTime": "2024-11-02T08:15:00",
                         "Total": round(183.4 + second / 1000, 3),
-                        "Power": _wave(second, 100, 200),
-                        "Voltage": _wave(second, 229, 231),
-                        "Current": _wave(second, 0.4, 0.9),
+                        "Power": wave(second, 100, 200),
+                        "Voltage": wave(second, 229, 231),
+                        "Current": wave(second, 0.4, 0.9),
                     },
                 }
             ),
@@ -134,7 +134,7 @@ def tasmota(second):
         )
         yield (
             f"tele/{device}/STATE",
-            _json(
+            as_json(
                 {
                     "Time": _iso(second)[:19],
                     "UptimeSec": 100 + int(second),
@@ -150,15 +150,15 @@ def shelly(second):
     for device in ("shellyplus1pm-a8032ab1", "shellyplus1pm-a8032ab2"):
         yield (
             f"{device}/status/switch:0",
-            _json(
+            as_json(
                 {
                     "id": 0,
                     "source": "init",
                     "output": True,
-                    "apower": _wave(second, 10, 20),
-                    "voltage": _wave(second, 229, 231),
-                    "current": _wave(second, 0.1, 0.2),
-                    "temperature": {"tC": _wave(second, 40, 45), "tF": _wave(second, 104, 113)},
+                    "apower": wave(second, 10, 20),
+                    "voltage": wave(second, 229, 231),
+                    "current": wave(second, 0.1, 0.2),
+                    "temperature": {"tC": wave(second, 40, 45), "tF": wave(second, 104, 113)},
                 }
             ),
             False,
@@ -171,7 +171,7 @@ def esphome(second):
         for name, unit in (("outside_temperature", "°C"), ("pressure", "hPa")):
             yield (
                 f"homeassistant/sensor/weather/{name}/config",
-                _json(
+                as_json(
                     {
                         "name": name,
                         "stat_t": f"weather/sensor/{name}/state",
@@ -182,8 +182,8 @@ def esphome(second):
                 True,
             )
         yield "weather/status", b"online", True
-    yield "weather/sensor/outside_temperature/state", str(_wave(second, 5, 9)).encode(), False
-    yield "weather/sensor/pressure/state", str(_wave(second, 990, 1010)).encode(), False
+    yield "weather/sensor/outside_temperature/state", str(wave(second, 5, 9)).encode(), False
+    yield "weather/sensor/pressure/state", str(wave(second, 990, 1010)).encode(), False
     yield "weather/binary_sensor/rain/state", b"ON" if second % 2 else b"OFF", False
     yield "weather/debug", b"[D][sensor:094]: 'Pressure': Sending state", False
 
@@ -196,9 +196,9 @@ def homie(second):
             yield f"homie/heatpump/circuit/{name}/$datatype", b"float", True
             yield f"homie/heatpump/circuit/{name}/$unit", unit.encode(), True
         yield "homie/heatpump/circuit/mode/$datatype", b"enum", True
-    yield "homie/heatpump/circuit/flow-temp", str(_wave(second, 30, 35)).encode(), False
-    yield "homie/heatpump/circuit/return-temp", str(_wave(second, 25, 28)).encode(), False
-    yield "homie/heatpump/circuit/power", str(_wave(second, 900, 1100)).encode(), False
+    yield "homie/heatpump/circuit/flow-temp", str(wave(second, 30, 35)).encode(), False
+    yield "homie/heatpump/circuit/return-temp", str(wave(second, 25, 28)).encode(), False
+    yield "homie/heatpump/circuit/power", str(wave(second, 900, 1100)).encode(), False
     yield "homie/heatpump/circuit/mode", b"heat", False
 
 
@@ -218,8 +218,8 @@ def sparkplug(second):
     yield (
         "spBv1.0/PlantA/DDATA/EdgeNode1/Press7",
         payload(
-            metric(alias=1, datatype=DOUBLE, value=("double_value", _wave(second, 170, 190))),
-            metric(alias=2, datatype=DOUBLE, value=("double_value", _wave(second, 40, 45))),
+            metric(alias=1, datatype=DOUBLE, value=("double_value", wave(second, 170, 190))),
+            metric(alias=2, datatype=DOUBLE, value=("double_value", wave(second, 40, 45))),
             seq=int(second) % 25 + 1,
             timestamp=at_ms,
         ),
@@ -231,16 +231,16 @@ def senml(second):
     for tank in ("tank1", "tank2"):
         yield (
             f"farm/{tank}/senml",
-            _json(
+            as_json(
                 [
                     {
                         "bn": f"urn:dev:{tank}/",
                         "bt": EPOCH_S + second,
                         "n": "level",
                         "u": "m",
-                        "v": _wave(second, 1, 3),
+                        "v": wave(second, 1, 3),
                     },
-                    {"n": "temp", "u": "Cel", "v": _wave(second, 10, 12)},
+                    {"n": "temp", "u": "Cel", "v": wave(second, 10, 12)},
                 ]
             ),
             False,
@@ -252,8 +252,8 @@ def senml_cbor(second):
         "farm/well/cbor",
         cbor2.dumps(
             [
-                {-2: "urn:dev:well:", -3: EPOCH_S + second, 0: "depth", 1: "m", 2: _wave(second, 8, 9)},
-                {0: "flow", 1: "l/min", 2: _wave(second, 10, 20)},
+                {-2: "urn:dev:well:", -3: EPOCH_S + second, 0: "depth", 1: "m", 2: wave(second, 8, 9)},
+                {0: "flow", 1: "l/min", 2: wave(second, 10, 20)},
             ]
         ),
         False,
@@ -265,7 +265,7 @@ def influx(second):
     yield (
         "telegraf/press/air",
         (
-            f"air,device=press7,hall=2 temperature={_wave(second, 40, 45)},humidity={_wave(second, 30, 40)} {at}\n"
+            f"air,device=press7,hall=2 temperature={wave(second, 40, 45)},humidity={wave(second, 30, 40)} {at}\n"
         ).encode(),
         False,
     )
@@ -275,7 +275,7 @@ def edgex(second):
     at = int((EPOCH_S + second) * 1e9)
     yield (
         "edgex/events/device/device-modbus/chiller/chiller-2/all",
-        _json(
+        as_json(
             {
                 "apiVersion": "v3",
                 "id": "c2f3",
@@ -294,8 +294,8 @@ def edgex(second):
                         "origin": at,
                     }
                     for name, value, unit in (
-                        ("SupplyTemp", _wave(second, 6, 7), "Cel"),
-                        ("ReturnTemp", _wave(second, 11, 12), "Cel"),
+                        ("SupplyTemp", wave(second, 6, 7), "Cel"),
+                        ("ReturnTemp", wave(second, 11, 12), "Cel"),
                     )
                 ],
             }
@@ -308,15 +308,15 @@ def ttn(second):
     for device in ("soil-04", "soil-05"):
         yield (
             f"v3/app1@ttn/devices/{device}/up",
-            _json(
+            as_json(
                 {
                     "end_device_ids": {"device_id": device, "application_ids": {"application_id": "app1"}},
                     "received_at": _iso(second),
                     "uplink_message": {
                         "f_cnt": int(second),
                         "decoded_payload": {
-                            "soil_temp": _wave(second, 8, 9),
-                            "moisture": _wave(second, 20, 30),
+                            "soil_temp": wave(second, 8, 9),
+                            "moisture": wave(second, 20, 30),
                         },
                         "received_at": _iso(second),
                     },
@@ -329,7 +329,7 @@ def ttn(second):
 def cloudevents(second):
     yield (
         "cloud/events",
-        _json(
+        as_json(
             {
                 "specversion": "1.0",
                 "id": str(second),
@@ -337,7 +337,7 @@ def cloudevents(second):
                 "type": "reading",
                 "subject": "fleet-a/temp-0042",
                 "time": _iso(second),
-                "data": {"celsius": _wave(second, 20, 24)},
+                "data": {"celsius": wave(second, 20, 24)},
             }
         ),
         False,
@@ -347,7 +347,7 @@ def cloudevents(second):
 def csv(second):
     yield (
         "logger/out",
-        f"time;temp;rh\n{_iso(second)};{_wave(second, 20, 22)};{_wave(second, 40, 45)}\n".encode(),
+        f"time;temp;rh\n{_iso(second)};{wave(second, 20, 22)};{wave(second, 40, 45)}\n".encode(),
         False,
     )
 
@@ -355,7 +355,7 @@ def csv(second):
 def maps(second):
     """CBOR and MessagePack maps."""
     for node in ("0a1b2c3d", "0a1b2c3e"):
-        values = {"t": EPOCH_S + second, "temp": _wave(second, 20, 22), "vbat_mv": _wave(second, 2900, 3000)}
+        values = {"t": EPOCH_S + second, "temp": wave(second, 20, 22), "vbat_mv": wave(second, 2900, 3000)}
         yield f"lora/{node}/cbor", cbor2.dumps(values), False
         yield f"node/{node}/msgpack", msgpack.packb(values), False
 
@@ -365,12 +365,12 @@ def lists(second):
     at = int((EPOCH_S + second) * 1000)
     yield (
         "kepware/press",
-        _json(
+        as_json(
             {
                 "timestamp": at,
                 "values": [
-                    {"id": "press.in", "v": _wave(second, 3, 4), "q": True, "t": at - 20},
-                    {"id": "press.out", "v": _wave(second, 7, 8), "q": True, "t": at - 20},
+                    {"id": "press.in", "v": wave(second, 3, 4), "q": True, "t": at - 20},
+                    {"id": "press.out", "v": wave(second, 7, 8), "q": True, "t": at - 20},
                 ],
             }
         ),
@@ -384,13 +384,13 @@ def ruuvi(second):
         struct.pack(
             ">BhHHhhhHBH6s",
             5,
-            int(_wave(second, 20, 22) / 0.005),
-            int(_wave(second, 40, 45) / 0.0025),
-            int(_wave(second, 101_000, 101_300)) - 50_000,
-            int(_wave(second, -30, 30)),
-            int(_wave(second, -30, 30, 1)),
-            int(_wave(second, 980, 1020)),
-            (int(_wave(second, 2900, 3000)) - 1600) << 5 | 22,
+            int(wave(second, 20, 22) / 0.005),
+            int(wave(second, 40, 45) / 0.0025),
+            int(wave(second, 101_000, 101_300)) - 50_000,
+            int(wave(second, -30, 30)),
+            int(wave(second, -30, 30, 1)),
+            int(wave(second, 980, 1020)),
+            (int(wave(second, 2900, 3000)) - 1600) << 5 | 22,
             3,
             int(second) + 100,
             bytes.fromhex("cbb8334c884f"),
@@ -402,7 +402,7 @@ def ruuvi(second):
 def own_results(_second):
     yield (
         "gatewayd/old/pump/pump-1/prediction",
-        _json(
+        as_json(
             {"id": "a", "gateway": "old", "stream": "pump", "device": "pump-1", "model": "m", "score": 0.3}
         ),
         False,

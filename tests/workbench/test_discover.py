@@ -3,7 +3,7 @@
 import pytest
 
 from gatewayd.config.settings import StreamSettings
-from gatewayd.workbench.discover import discover
+from gatewayd.workbench.discover import MAX_STREAMS, discover
 from tests.support import plant
 from tests.support.discovered import by_format, configured, overhear, replayed
 
@@ -121,3 +121,158 @@ def test_channels_of_separate_messages_are_aligned():
     }
     assert streams == {"homie": 1.0, "esphome": 1.0, "json": None, "zigbee2mqtt": None}
     assert "align" in StreamSettings.model_fields
+
+
+def json_pumps(*topics, keys=("temp", "flow"), count=9, **more):
+    """Some seconds of objects on each topic; values that move."""
+    return [
+        (float(second), topic, plant.as_json({key: plant.wave(second, 1, 9) for key in keys} | more), False)
+        for second in range(count)
+        for topic in topics
+    ]
+
+
+def streams_of(said):
+    return discover(overhear(said)).streams
+
+
+def test_devices_with_other_channels_are_another_stream_whose_filter_is_apart(tmp_path):
+    said = json_pumps("s/p1/t", "s/p2/t") + json_pumps("s/f1/t", "s/f2/t", keys=("rpm_a", "level_b", "x"))
+    findings = discover(overhear(said))
+    assert [shape(stream) for stream in findings.streams] == [
+        ("s/f1/t", {"rpm_a", "level_b", "x"}, 1),
+        ("s/f2/t", {"rpm_a", "level_b", "x"}, 1),
+        ("s/p1/t", {"temp", "flow"}, 1),
+        ("s/p2/t", {"temp", "flow"}, 1),
+    ]
+    check_reads_all(findings, tmp_path, said)
+
+
+def test_devices_that_have_most_in_common_are_one_stream_of_what_they_share(tmp_path):
+    plain = [f"s/p{n}/t" for n in range(6)]
+    said = json_pumps(*plain) + json_pumps(*(f"s/q{n}/t" for n in range(6)), keys=("temp", "flow", "noise"))
+    findings = discover(overhear(said))
+    (stream,) = findings.streams
+    assert shape(stream) == ("s/{device}/t", {"temp", "flow"}, 12)
+    assert [(seen.field, seen.doubt) for seen in stream.doubtful] == [("noise", "partial")]
+    check_reads_all(findings, tmp_path, said)
+
+
+def test_a_switch_more_or_less_makes_no_other_stream():
+    (stream,) = streams_of(json_pumps("s/p1/t", "s/p2/t") + json_pumps("s/p3/t", on=True))
+    assert shape(stream) == ("s/{device}/t", {"temp", "flow"}, 3)
+
+
+def test_text_topics_beside_are_not_subscribed_to(tmp_path):
+    said = json_pumps("s/p1/t", "s/p2/t", "s/p1/u") + [(1.0, "s/p1/name", b"Pump one", False)] * 3
+    findings = discover(overhear(said))
+    assert [stream.filters[0] for stream in findings.streams] == ["s/p1/u", "s/{device}/t"]
+    check_reads_all(findings, tmp_path, said)
+
+
+def test_objects_with_a_value_are_parted_by_what_the_topic_says(tmp_path):
+    said = json_pumps(
+        "s/p1/temperature", "s/p2/temperature", "s/p1/pressure", "s/p2/pressure", keys=("value",)
+    )
+    findings = discover(overhear(said))
+    assert [shape(stream) for stream in findings.streams] == [
+        ("s/{device}/pressure", {"pressure"}, 2),
+        ("s/{device}/temperature", {"temperature"}, 2),
+    ]
+    assert [seen.field for stream in findings.streams for _, seen in stream.channels] == ["value", "value"]
+    check_reads_all(findings, tmp_path, said)
+
+
+def test_home_assistant_knows_the_units_of_plain_numbers():
+    config = b'{"state_topic":"heat/b1/xx","unit_of_measurement":"mbar","unique_id":"1"}'
+    said = [*plant.talk([plant.numbers], 9), (0.0, "homeassistant/sensor/1/config", config, True)]
+    said += [(float(second), "heat/b1/xx", str(second % 3 + 0.5).encode(), False) for second in range(9)]
+    findings = discover(overhear(said))
+    assert [stream.channels[0][1].unit for stream in findings.streams] == ["", "bar", "mbar"]
+    assert {one.reason for one in findings.left_out} == {"discovery", "text"}
+
+
+def test_channels_that_come_now_and_then_are_aligned(tmp_path):
+    said = sorted([*json_pumps("s/p1/t", keys=("temp",)), *json_pumps("s/p1/t", keys=("flow",))])
+    (stream,) = streams_of(said)
+    assert (stream.align_s, {name for name, _ in stream.channels}) == (1.0, {"temp", "flow"})
+    check_reads_all(discover(overhear(said)), tmp_path, said)
+
+
+def test_a_clock_that_is_ahead_is_not_used(tmp_path):
+    said = [(second, topic, payload, kept) for second, topic, payload, kept in plant.talk([plant.pumps], 9)]
+    early = [(second - 3600, *rest) for second, *rest in said]
+    (stream,) = streams_of(early)
+    assert (stream.clock.is_ahead, stream.clock.zone_hours, stream.has_time) == (True, 1.0, False)
+    _, figures = check_reads_all(discover(overhear(early)), tmp_path, early)
+    assert figures.readings == len(said)
+
+
+def test_stamps_that_repeat_are_not_used(tmp_path):
+    said = json_pumps("s/p1/t", "s/p2/t", ts=plant.EPOCH_S)
+    (stream,) = streams_of(said)
+    assert (stream.clock.is_repeated, stream.has_time) == (True, False)
+    check_reads_all(discover(overhear(said)), tmp_path, said)
+
+
+def test_tasmota_in_local_time_gets_its_zone(tmp_path):
+    said = [(second - 7200, *rest) for second, *rest in plant.talk([plant.tasmota], 9)]
+    findings = discover(overhear(said))
+    _, figures = check_reads_all(findings, tmp_path, said)
+    assert figures.readings == 18
+    assert "timezone: Etc/GMT-2\n" in (tmp_path / "first.yaml").read_text()
+
+
+def test_sparkplug_without_a_birth_is_named_as_such():
+    said = [one for one in plant.talk([plant.sparkplug], 9) if "BIRTH" not in one[1]]
+    findings = discover(overhear(said))
+    assert not findings.streams
+    assert [(one.reason, one.topics) for one in findings.left_out] == [("no_birth", 1)]
+
+
+def test_zigbee2mqtt_with_a_topic_for_each_value_is_aligned(tmp_path):
+    said = [(0.0, "z/bridge/state", b"online", True)]
+    said += [
+        (float(second), f"z/{device}/{name}", str(plant.wave(second, 1, 9)).encode(), False)
+        for second in range(9)
+        for device in ("hall", "attic")
+        for name in ("temperature", "humidity")
+    ]
+    findings = discover(overhear(said))
+    (stream,) = findings.streams
+    assert (shape(stream), stream.align_s) == (("z/#", {"temperature", "humidity"}, 2), 1.0)
+    check_reads_all(findings, tmp_path, said)
+
+
+def test_a_device_that_sent_only_some_of_its_channels_so_far_belongs_to_its_like():
+    said = plant.talk([plant.homie], 9)
+    said += [
+        (second, topic.replace("heatpump", "second"), payload, kept)
+        for second, topic, payload, kept in said
+        if not topic.endswith("power")
+    ]
+    (stream,) = streams_of(said)
+    assert shape(stream) == ("homie/#", {"circuit.flow-temp", "circuit.return-temp", "circuit.power"}, 2)
+
+
+def test_what_has_only_switches_or_counters_is_left_out():
+    findings = discover(
+        overhear(json_pumps("s/p1/t", keys=(), on=True) + json_pumps("s/p2/t", keys=(), serial=7))
+    )
+    assert not findings.streams
+    assert {one.reason for one in findings.left_out} == {"switch", "identity"}
+
+
+def test_there_is_a_limit_to_streams_and_what_is_beyond_is_counted():
+    said = [one for n in range(120) for one in json_pumps(f"s{n}x/a/b", keys=(f"k{n}", "x"), count=3)]
+    findings = discover(overhear(said))
+    assert len(findings.streams) == MAX_STREAMS
+    assert [(one.reason, one.topics) for one in findings.left_out] == [("too_many_streams", 20)]
+
+
+def test_the_findings_do_not_depend_on_the_order_of_topics():
+    said = plant.talk(plant.ALL, 9)
+    mixed = sorted(said, key=lambda one: (one[0], one[1][::-1]))
+    assert {(s.name, *s.filters) for s in streams_of(said)} == {
+        (s.name, *s.filters) for s in streams_of(mixed)
+    }
