@@ -72,6 +72,7 @@ class Drift:
         self._limit, self._warm_up, self._is_measured = limit, warm_up, is_measured
         self._used = 0
         self._count: Int64 = np.zeros((0, columns), dtype=np.int64)
+        self._learnt: Int64 = np.zeros((0, columns), dtype=np.int64)  # of them, in mean and spread
         self._mean: Float64 = np.zeros((0, columns), dtype=np.float64)
         self._spread: Float64 = np.zeros(
             (0, columns), dtype=np.float64
@@ -164,11 +165,12 @@ class Drift:
         """Learn from the first values of each device what is usual, and express the others by it."""
         learns = is_there & (count <= self._warm_up)
         mean, spread = self._mean[device], self._spread[device]
+        learnt = self._learnt[device] + learns
         distance = np.where(learns, values - mean, 0.0)
-        mean = mean + distance / np.maximum(count, 1)
+        mean = mean + distance / np.maximum(learnt, 1)
         spread = spread + distance * np.where(learns, values - mean, 0.0)
-        self._mean[device], self._spread[device] = mean, spread
-        std = np.sqrt(spread / (self._warm_up - 1))
+        self._learnt[device], self._mean[device], self._spread[device] = learnt, mean, spread
+        std = np.sqrt(spread / np.maximum(learnt - 1, 1))
         std = np.maximum(std, _LEAST_SPREAD * np.maximum(np.abs(mean), _LEAST_SPREAD))
         return is_there & ~learns, (values - mean) / std
 
@@ -185,4 +187,4 @@ class Drift:
             setattr(self, f"_{name}", new)
 
 
-_MEMORY = ("count", "mean", "spread", "average", "side")
+_MEMORY = ("count", "learnt", "mean", "spread", "average", "side")

@@ -120,9 +120,9 @@ class Alarm:
 
     def begin(self, seen: Seen) -> tuple[Alert, ...]:
         """Take in that the condition stands, be it held off till now; raise the alert unless it is held off still."""
-        if not self.is_on:
+        if self.waiting is None:
             self.is_on, self._is_low = True, seen.value < seen.limit
-        elif self.waiting is not None:
+        else:
             peak = self._farther(self.waiting.peak, seen.peak)
             seen = seen._replace(first_out_at=self.waiting.first_out_at, peak=peak)
         is_held = self.held_until is not None and seen.at < self.held_until

@@ -198,13 +198,11 @@ def fit_tail(peaks: Float64) -> tuple[float, float]:
     quartile = max(float(unit[int(len(unit) / 4 + 0.5) - 1]), sys.float_info.epsilon)
     steps = np.arange(1, count + 1, dtype=np.float64) - 0.5
     thetas = 1 + (1 - np.sqrt(count / steps)) / (3 * quartile)
-    thetas = thetas[thetas != 0]
+    thetas = np.where(thetas == 0, sys.float_info.epsilon, thetas)  # as good as exponential, without 0 / 0
     # Row by row: the same sums whatever numpy makes of two axes.
     shapes = np.array([-np.log1p(-theta * unit).mean() for theta in thetas])
     likelihoods = len(unit) * (np.log(thetas / shapes) + shapes - 1)
     weights = np.exp(likelihoods - likelihoods.max())
-    theta = float((thetas * weights).sum() / weights.sum())
-    if theta == 0:
-        return 0.0, mean * greatest
+    theta = float((thetas * weights).sum() / weights.sum()) or sys.float_info.epsilon
     shape = float(np.log1p(-theta * unit).mean())
     return shape, -shape / theta * greatest

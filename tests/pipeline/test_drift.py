@@ -186,6 +186,19 @@ def test_settings_that_mean_nothing_are_refused(options):
         Drift(**{"columns": 1, "horizon": 10, "limit": 1.0, "warm_up": 10, **options})
 
 
+@pytest.mark.parametrize("warm_up", [20, 80])
+def test_another_warm_up_goes_on_with_what_was_measured(warm_up):
+    """As many values as were measured give the standard deviation, whatever the settings say by now."""
+    options = {"columns": 1, "horizon": 1, "limit": 1.0, "is_measured": True}
+    old, new = Drift(warm_up=50, **options), Drift(warm_up=warm_up, **options)
+    values = np.random.default_rng(6).normal(10.0, 2.0, max(50, warm_up)).tolist()
+    update(old, [(0, value) for value in values[:50]])
+    new.restore(old.state())
+    outlier = statistics.fmean(values) + 3 * statistics.stdev(values)
+    found = update(new, [(0, value) for value in [*values[50:], outlier]])
+    assert found[-1][3:5] == (True, pytest.approx(3.0))
+
+
 def test_memory_holds_the_devices_in_use():
     drift = Drift(columns=3, horizon=10, limit=1.0, warm_up=10)
     update(drift, [(40, 1.0, 2.0, 3.0)])

@@ -1,4 +1,4 @@
-"""One alert's life, where the stream's tests don't reach: severities, lower limits, other rules after a reload."""
+"""One alert's life, step by step; tests of ``alarm`` hold any order of steps to ISA-18.2's diagram."""
 
 from collections import Counter
 
@@ -121,3 +121,117 @@ def test_a_raise_while_waiting_for_somebody_keeps_id_first_out_and_peak():
     [again] = alarm.begin(seen(3, 12.0))
     assert (again.id, again.first_out_at, again.raised_at) == (first.id, 1, 3)
     assert (again.cleared_at, again.peak_score, again.severity) == (None, 40.0, "high")
+
+
+def told(changes):
+    return [(alert.state, alert.status) for alert in changes]
+
+
+def test_acknowledged_and_cleared():
+    alarm = make(AlarmRule())
+    assert told(alarm.begin(seen(1, 10.0))) == [("raised", "unacknowledged")]
+    assert told(alarm.acknowledge(2, "anna")) == [("acknowledged", "acknowledged")]
+    assert told(alarm.end(seen(3, 0.0))) == [("cleared", "normal")]
+    assert alarm.is_idle
+
+
+def test_latched_acknowledged_and_reset():
+    alarm = make(AlarmRule(is_latching=True, needs_acknowledge=True))
+    alarm.begin(seen(1, 10.0))
+    assert told(alarm.end(seen(2, 0.0))) == [("latched", "latched_unacknowledged")]
+    assert told(alarm.acknowledge(3, None)) == [("acknowledged", "latched_acknowledged")]
+    [reset] = alarm.reset(4)
+    assert (reset.state, reset.status, reset.cleared_at, reset.changed_at) == ("reset", "normal", 2, 4)
+    assert alarm.is_idle
+
+
+def test_an_escalation_takes_back_an_acknowledgement():
+    alarm = make(AlarmRule(severities=THREE))
+    alarm.begin(seen(1, 10.0))
+    alarm.acknowledge(2, "anna")
+    [escalated] = alarm.observe(seen(3, 15.0))
+    assert (escalated.status, escalated.acknowledged_at, escalated.acknowledged_by) == (
+        "unacknowledged",
+        None,
+        None,
+    )
+
+
+def test_a_shelved_alert_goes_on_in_silence():
+    alarm = make(AlarmRule(needs_acknowledge=True, severities=THREE))
+    alarm.begin(seen(1, 10.0))
+    [shelved] = alarm.shelve(2, 50)
+    assert (shelved.state, shelved.status, shelved.shelved_until) == ("shelved", "shelved", 50)
+    assert alarm.observe(seen(3, 40.0)) == ()
+    assert alarm.end(seen(4, 0.0)) == ()
+    [cleared] = alarm.reveal("unshelved", 50)
+    assert (cleared.state, cleared.status) == ("cleared", "returned_unacknowledged")
+    assert (cleared.severity, cleared.peak_score, cleared.shelved_until) == ("high", 40.0, None)
+
+
+def test_a_shelved_latched_alert_is_latched_afterwards():
+    alarm = make(AlarmRule(is_latching=True))
+    alarm.begin(seen(1, 10.0))
+    alarm.shelve(2, 50)
+    alarm.end(seen(3, 0.0))
+    assert told(alarm.reveal("unshelved", 50)) == [("latched", "latched_unacknowledged")]
+
+
+def test_out_of_service_takes_a_shelving_over():
+    alarm = make(AlarmRule())
+    assert alarm.shelve(1, 50) == ()
+    assert alarm.take_out(2) == ()
+    assert (alarm.quiet, alarm.shelved_until) == ("out_of_service", None)
+    assert alarm.begin(seen(3, 10.0)) == ()
+    assert told(alarm.reveal("in_service", 4)) == [("in_service", "unacknowledged")]
+    assert alarm.quiet is None
+
+
+def test_the_end_of_a_told_alert_is_owed_until_it_may_be_told():
+    alarm = make(AlarmRule())
+    [raised] = alarm.begin(seen(1, 10.0))
+    alarm.take_out(2)
+    alarm.end(seen(3, 0.0))
+    alarm.begin(seen(4, 11.0))
+    alarm.end(seen(5, 0.0))  # of this one nobody ever heard
+    [cleared] = alarm.reveal("in_service", 6)
+    assert (cleared.id, cleared.state, cleared.cleared_at, cleared.changed_at) == (raised.id, "cleared", 3, 6)
+    assert alarm._withheld == {"out_of_service": 1}
+    assert alarm.reveal("in_service", 7) == ()
+    assert alarm.is_idle
+
+
+def test_a_hold_off_holds_the_next_raise_back():
+    alarm = make(AlarmRule(hold_off_ns=10))
+    alarm.begin(seen(1, 10.0))
+    alarm.end(seen(2, 0.0))
+    assert alarm.begin(seen(5, 30.0)) == ()
+    assert alarm.release(11) == ()
+    assert alarm.begin(seen(12, 9.0)) == ()
+    assert alarm.last_seen(13).value == 9.0
+    [raised] = alarm.release(13)
+    assert (raised.raised_at, raised.first_out_at, raised.peak_score) == (13, 5, 30.0)
+    assert alarm.release(14) == ()
+    assert alarm.last_seen(15) == Seen(15, 15, 9.0, 30.0, 10.0, None)
+    alarm.end(seen(16, 0.0))
+    alarm.begin(seen(17, 10.0))
+    assert alarm.end(seen(18, 0.0)) == ()
+    assert alarm._withheld == {"hold_off": 1}
+
+
+@pytest.mark.parametrize("rule", [AlarmRule(hold_off_ns=10), AlarmRule(is_latching=True)])
+def test_every_part_of_its_memory_goes_on(rule):
+    alarm = make(rule)
+    alarm.begin(seen(1, 10.0))
+    alarm.shelve(2, 50)
+    alarm.end(seen(3, 0.0))
+    alarm.begin(Seen(5, 4, 10.0, 12.0, 10.0, {"a": 1.0}))
+    other = make(rule)
+    other.restore(alarm.state())
+    assert other.state() == alarm.state()
+    for one in (alarm, other):
+        one.take_out(6)
+    assert other.reveal("in_service", 20) == alarm.reveal("in_service", 20)
+    assert other.release(30) == alarm.release(30)
+    assert other.end(seen(31, 0.0)) == alarm.end(seen(31, 0.0))
+    assert other.state() == alarm.state()
