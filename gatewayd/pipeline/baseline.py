@@ -110,12 +110,18 @@ class Baseline:
             self._teach(windows.device[teaches], windows.values[teaches], first, samples[teaches])
         return is_new
 
-    def is_low_variance(self, device: int) -> Bool:
-        """Tell for each channel, shape ``(channels,)``, whether it varies so little that the floor is in force."""
-        usual = self.estimates(np.array([device]))
+    def is_low_variance(self, device: Int64) -> Bool:
+        """Tell which channels of devices vary so little that the floor is in force.
+
+        Args:
+            device: Shape ``(k,)``.
+
+        Returns:
+            Shape ``(k, channels)``.
+        """
+        usual = self.estimates(device)
         is_low: Bool = np.sqrt(usual.variance) < least_std(self._floor, centre=usual.mean)
-        is_low &= usual.count > 0
-        return is_low.reshape(-1)
+        return is_low & (usual.count > 0)
 
     def estimates(self, device: Int64) -> Estimates:
         """Return what is usual for each of some devices; the floor is not in it."""

@@ -1,6 +1,7 @@
 """One stream's steps, built from its settings and its model: what ``flow`` runs."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from gatewayd.config.settings import StreamSettings
 from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.state import State, as_counts, as_state
 from gatewayd.domain.topic import TopicFilter, TopicTemplate
+from gatewayd.formats.decoded import Format
 from gatewayd.formats.json_object import JsonObjectFormat
 from gatewayd.formats.number import NumberFormat
 from gatewayd.formats.sample import Request, SampleFormat
@@ -18,6 +20,7 @@ from gatewayd.pipeline.encode import Encoder, Origin
 from gatewayd.pipeline.home_assistant import HomeAssistant, Watched
 from gatewayd.pipeline.infer import Model
 from gatewayd.pipeline.lifecycle import Key
+from gatewayd.pipeline.pictures import Pictures
 from gatewayd.pipeline.rows import Column, RowDecoder
 from gatewayd.pipeline.steps import Steps
 from gatewayd.pipeline.verdicts import Outcome, Verdicts
@@ -28,9 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StreamPlan:
-    """What a stream is made from. ``model`` and ``free_format`` belong to the line's thread from here on.
+    """What a stream is made from. ``model`` and the formats belong to the line's thread from here on.
 
-    ``free_format`` is the format where the settings name one of free shape; None for ``json`` and ``number``.
+    ``free_format`` is the format where the settings name one of free shape, ``image_format`` where they name
+    ``image``; both None for ``json`` and ``number``.
     ``status_topic`` is where the upstream link says ``online``. ``edge_node`` belongs to all streams of one broker that
     publish in Sparkplug; None for the others.
     """
@@ -40,6 +44,7 @@ class StreamPlan:
     spec: ModelSpec
     model: Model
     free_format: SampleFormat | None = None
+    image_format: Format | None = None
     status_topic: str = ""
     edge_node: "EdgeNode | None" = None
 
@@ -96,8 +101,13 @@ class Stream:
         self.requests: list[Request] = []
         self._gone: list[tuple[int, int]] = []
 
+    def parts(self, routed: Routed) -> Iterable[Routed]:
+        """Return a run's messages as many at once as memory allows to decode: all of them, unless they are pictures."""
+        windower = self.steps.windower
+        return routed.parts(windower.most) if isinstance(windower, Pictures) else (routed,)
+
     def decode(self, routed: Routed) -> Readings:
-        """Decode this run's messages."""
+        """Decode messages of this run."""
         readings = self._decoder.decode(routed)
         for index, reason in readings.rejected:
             where = routed.topics[index].decode() if routed.topics else int(routed.device[index])
@@ -141,7 +151,7 @@ class Stream:
             "unread": dict(self.unread),
             "dropped": dict(steps.all_dropped),
             "clipped": dict(steps.clipped),
-            "marked": dict(steps.marked),
+            "marked": dict(steps.marked + Counter(verdicts["marked"])),
             "removed": dict(steps.removed),
             "totals": {"scored": steps.windower.scored, "used": steps.used, "made": steps.made},
         }
@@ -233,6 +243,8 @@ class Stream:
         if self.plan.free_format is not None:
             columns = [Column(field=limit.field or name, unit=limit.unit) for name, limit in channels]
             return RowDecoder(self.plan.free_format, self.devices, columns)
+        if self.plan.image_format is not None:
+            return ColumnDecoder(self.plan.image_format)
         if settings.format == "number":
             return ColumnDecoder(NumberFormat())
         paths = [limit.field or name for name, limit in channels]

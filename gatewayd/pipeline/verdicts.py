@@ -78,6 +78,7 @@ class Verdicts:
         counts: ``windows``, ``predictions``, and alerts by what happened to them (``raised``, ``cleared``...).
         unscored: Windows without a score, by reason.
         saturated: Model inputs outside the range of the input tensor, by channel.
+        marked: Channels of windows that say nothing, by reason: ``low_variance``.
 
     Raises:
         ValueError: Neither the settings nor the model have a threshold (found earlier by ``startup``).
@@ -114,6 +115,7 @@ class Verdicts:
         self.counts: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
         self.saturated: Counter[str] = Counter()
+        self.marked: Counter[str] = Counter()
 
     def take(self, happening: WindowBatch | Turn, outcome: Outcome) -> None:
         """Decide on what the steps gave, and add what is to be published to ``outcome``."""
@@ -128,6 +130,7 @@ class Verdicts:
             windows = happening if len(rows) == len(happening) else happening.only(rows)
             normalised, is_ready = self._baseline.z_scores(windows)
             is_anomalous = np.zeros(len(windows), dtype=np.bool_)
+            self._leave_out_flat(windows, normalised)
             ready = np.flatnonzero(is_ready)
             if len(ready):
                 is_anomalous[ready] = self._score(windows.only(ready), normalised[ready], outcome)
@@ -198,6 +201,7 @@ class Verdicts:
             "counts": dict(self.counts),
             "unscored": dict(self.unscored),
             "saturated": dict(self.saturated),
+            "marked": dict(self.marked),
             "withheld": {
                 **self.decider.alarms.withheld,
                 "flood": self._flood.withheld if self._flood is not None else 0,
@@ -209,6 +213,7 @@ class Verdicts:
         self.counts = Counter(as_counts(state["counts"]))
         self.unscored = Counter(as_counts(state["unscored"]))
         self.saturated = Counter(as_counts(state["saturated"]))
+        self.marked = Counter(as_counts(state["marked"]))
 
     def _turn(self, turn: Turn, outcome: Outcome) -> None:
         changes = self.decider.condition(
@@ -221,6 +226,19 @@ class Verdicts:
             limit=turn.limit,
         )
         self._publish(changes, outcome)
+
+    def _leave_out_flat(self, windows: WindowBatch, normalised: Float32) -> None:
+        """Set the z-scores of channels that never varied to 0, unless a ``resolution`` says what a difference means.
+
+        Divided by next to nothing, the first change of the last digit would be millions of standard deviations.
+        """
+        assert self._baseline is not None
+        is_flat = self._baseline.is_low_variance(windows.device) & (self._floor == 0)
+        if not is_flat.any():
+            return
+        is_new = is_flat & (normalised != 0).any(axis=1)
+        self.marked["low_variance"] += int(np.count_nonzero(is_new))
+        normalised[np.broadcast_to(is_flat[:, None], normalised.shape)] = 0.0
 
     def _normalised(self, windows: WindowBatch) -> Float32:
         if self._spec.normalise == "window":
@@ -240,7 +258,8 @@ class Verdicts:
         is_anomalous = np.zeros(len(windows), dtype=np.bool_)
         for row, device, start, end, value, contributions, by_label in self._rows(windows, inference, scores):
             decision = self.decider.judge(device=device, end=end, score=value, contributions=contributions)
-            is_anomalous[row] = decision.is_anomalous
+            if decision.is_anomalous:
+                is_anomalous[row] = True
             if self._publishes == "all" or (self._publishes == "anomalous" and decision.is_anomalous):
                 prediction = Prediction(
                     device=device,
@@ -254,17 +273,21 @@ class Verdicts:
                     label=max(by_label, key=by_label.__getitem__) if by_label is not None else None,
                     probabilities=by_label,
                 )
-                self._announce(device, outcome)
-                known = self._devices.known[device]
-                if self._is_plain:
-                    outcome.publications.append(self._encoder.prediction(prediction, known))
-                else:
-                    outcome.publications.extend(self._encoder.publications(prediction, known))
+                self._predict(prediction, outcome)
             if decision.changes:
                 self._publish(decision.changes, outcome)
-            for condition, change in drifts.get((device, end), ()):
-                self._drift(condition, change, outcome)
+            if drifts:
+                self._drift(drifts.get((device, end), ()), outcome)
         return is_anomalous
+
+    def _predict(self, prediction: Prediction, outcome: Outcome) -> None:
+        device = self._devices.known[prediction.device]
+        if self._home_assistant is not None:
+            self._announce(prediction.device, outcome)
+        if self._is_plain:
+            outcome.publications.append(self._encoder.prediction(prediction, device))
+        else:
+            outcome.publications.extend(self._encoder.publications(prediction, device))
 
     def _rows(self, windows: WindowBatch, inference: Inference, scores: Scores) -> Iterator[_Row]:
         """Yield the windows that have a score, as plain values; count the others."""
@@ -313,18 +336,19 @@ class Verdicts:
                 found.setdefault((change.device, change.at), []).append(("score_drift", change))
         return found
 
-    def _drift(self, condition: Condition, change: DriftChange, outcome: Outcome) -> None:
-        is_input = condition == "input_drift"
-        changes = self.decider.condition(
-            device=change.device,
-            condition=condition,
-            channel=self._spec.channels[change.column].name if is_input else None,
-            is_on=change.is_on,
-            at=change.at,
-            value=change.value,
-            limit=change.limit,
-        )
-        self._publish(changes, outcome)
+    def _drift(self, found: Sequence[tuple[Condition, DriftChange]], outcome: Outcome) -> None:
+        for condition, change in found:
+            is_input = condition == "input_drift"
+            changes = self.decider.condition(
+                device=change.device,
+                condition=condition,
+                channel=self._spec.channels[change.column].name if is_input else None,
+                is_on=change.is_on,
+                at=change.at,
+                value=change.value,
+                limit=change.limit,
+            )
+            self._publish(changes, outcome)
 
     def _publish(self, changes: Sequence[Alert], outcome: Outcome) -> None:
         if not changes:

@@ -224,19 +224,19 @@ def test_case_12_a_constant_is_calm_and_marked_as_of_low_variance():
     assert z(baseline, 14.62) is None  # n = 0
     learn(baseline, 0, column([14.62]), 0, is_anomalous=False)
     assert z(baseline, 14.62) is None  # n = 1
-    assert baseline.is_low_variance(0).tolist() == [False]
+    assert baseline.is_low_variance(np.array([0])).tolist() == [[False]]
     learn(baseline, 0, column([14.62] * 999), 0, is_anomalous=False)
     found, is_ready = baseline.z_scores(windows([14.62, 14.63]))
     assert is_ready.tolist() == [True]
     assert found[0, 0, 0] == 0.0
     assert math.isclose(found[0, 1, 0], 0.01 / (1e-9 * 14.62), rel_tol=1e-6)
-    assert baseline.is_low_variance(0).tolist() == [True]
+    assert baseline.is_low_variance(np.array([0])).tolist() == [[True]]
 
 
 def test_case_12_a_floor_says_what_a_constant_sensor_may_do():
     baseline = taught([14.62] * 1000, floor=(0.01,))
     assert math.isclose(z(baseline, 14.63), 1.0, rel_tol=1e-6)
-    assert baseline.is_low_variance(0).tolist() == [True]
+    assert baseline.is_low_variance(np.array([0])).tolist() == [[True]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
