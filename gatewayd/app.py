@@ -13,13 +13,13 @@ import structlog
 
 from gatewayd import __version__
 from gatewayd.assemble import build_flow
-from gatewayd.config.settings import BrokerSettings, Settings
+from gatewayd.config.settings import BrokerSettings
 from gatewayd.deliver import Deliverer
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.model import ModelSpec
-from gatewayd.domain.topic import TopicFilter
 from gatewayd.errors import ModelError, StartupError, TransientError
 from gatewayd.line import Line
+from gatewayd.links import broker_settings, source_name, subscriptions
 from gatewayd.model.bundle import load_bundle
 from gatewayd.model.fit import fit_problems
 from gatewayd.model.watch import BundleWatch
@@ -148,7 +148,7 @@ class _Gateway:
             figures,
             [deliverer.figures for deliverer in self.deliverers.values()],
             self._outbox.figures(),
-            source=_source_name(self._prepared.settings),
+            source=source_name(self._prepared.settings),
             reason=self._source.last_error,
         )
         return Tick(status=status, is_subscribed=figures.is_subscribed)
@@ -197,7 +197,7 @@ class _Gateway:
             logs.mask(secret.reveal())  # before the new link can log anything
         flow = build_flow(prepared)
         source = None
-        if _subscriptions(prepared) != _subscriptions(self._prepared) or _link(prepared) != _link(
+        if subscriptions(prepared) != subscriptions(self._prepared) or _link(prepared) != _link(
             self._prepared
         ):
             source = _source_session(prepared)
@@ -236,10 +236,6 @@ def _titled(spec: ModelSpec) -> str:
     return f"{spec.name} {spec.version}"
 
 
-def _source_name(settings: Settings) -> str:
-    return next(iter(settings.streams.values())).from_
-
-
 def _folders(prepared: Prepared) -> Mapping[str, Path]:
     return {
         name: prepared.loaded.resolve(stream.model)
@@ -248,18 +244,8 @@ def _folders(prepared: Prepared) -> Mapping[str, Path]:
     }
 
 
-def _subscriptions(prepared: Prepared) -> list[tuple[str, int]]:
-    """Each filter once, with the highest QoS that a stream asks for."""
-    wanted: dict[str, int] = {}
-    for stream in prepared.settings.streams.values():
-        for pattern in (stream.topic, *stream.also):
-            name = TopicFilter.parse(pattern).filter
-            wanted[name] = max(stream.qos, wanted.get(name, 0))
-    return list(wanted.items())
-
-
 def _link(prepared: Prepared) -> tuple[BrokerSettings, str | None]:
-    name = _source_name(prepared.settings)
+    name = source_name(prepared.settings)
     return prepared.settings.brokers[name], _password(prepared, name)
 
 
@@ -268,37 +254,24 @@ def _password(prepared: Prepared, broker: str) -> str | None:
     return None if secret is None else secret.reveal()
 
 
-def _broker(prepared: Prepared, name: str) -> BrokerSettings:
-    """One broker's settings, with its files' paths resolved."""
-    broker = prepared.settings.brokers[name]
-    if broker.tls is None:
-        return broker
-    files = {
-        option: str(prepared.loaded.resolve(path))
-        for option in ("ca_file", "cert_file", "key_file")
-        if (path := getattr(broker.tls, option)) is not None
-    }
-    return broker.model_copy(update={"tls": broker.tls.model_copy(update=files)})
-
-
 def _source_session(prepared: Prepared) -> Session:
-    name = _source_name(prepared.settings)
-    broker = _broker(prepared, name)
+    name = source_name(prepared.settings)
+    broker = broker_settings(prepared, name)
     gateway = prepared.settings.gateway.id
     return Session(
         broker,
         client_id=broker.client_id or f"{gateway}-{name}",
         password=prepared.secrets.get(name),
-        subscriptions=_subscriptions(prepared),
+        subscriptions=subscriptions(prepared),
         gateway=gateway,
     )
 
 
 def _upstream_session(prepared: Prepared, name: str, topics: Sequence[str]) -> Session:
-    broker = _broker(prepared, name)
+    broker = broker_settings(prepared, name)
     gateway = prepared.settings.gateway.id
     client_id = broker.client_id or f"{gateway}-{name}"
-    if name == _source_name(prepared.settings):
+    if name == source_name(prepared.settings):
         client_id += "-out"  # the line's session has the plain one; a broker allows each only once
     return Session(
         broker,
@@ -329,7 +302,7 @@ def _refuse_restart_needed(before: Prepared, after: Prepared) -> None:
             changed.append(f"the password of brokers.{name}")
     # A link that is source and upstream at once has two client ids; they cannot change while one is in use.
     shared = upstreams[0] & upstreams[1]
-    if shared & {_source_name(old)} != shared & {_source_name(new)}:
+    if shared & {source_name(old)} != shared & {source_name(new)}:
         changed.append("the broker that streams come from")
     spoken = [
         {

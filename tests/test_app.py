@@ -70,15 +70,6 @@ def from_cloud():
     return prepared(streams=streams)
 
 
-def test_a_filter_of_two_streams_is_subscribed_to_once_with_the_higher_qos():
-    assert app._subscriptions(prepared()) == [("site/+", 1)]
-
-
-def test_tls_files_are_looked_for_beside_the_configuration():
-    assert app._broker(prepared(), "cloud").tls.ca_file == "/etc/gatewayd/ca.pem"
-    assert app._broker(prepared(), "local").tls is None
-
-
 def test_the_two_links_of_one_broker_have_two_client_ids(monkeypatch):
     made = []
     monkeypatch.setattr(app, "Session", lambda _broker, *, client_id, **_: made.append(client_id))
