@@ -14,7 +14,7 @@ from gatewayd.domain.state import State, as_counts, as_int, as_state
 from gatewayd.errors import RejectedInputError
 from gatewayd.pipeline.alarm import Answer
 from gatewayd.pipeline.commands import Command, answer, parse_command
-from gatewayd.pipeline.decode import Routed, Router
+from gatewayd.pipeline.decode import Readings, Routed, Router
 from gatewayd.pipeline.stream import Stream, StreamPlan
 from gatewayd.pipeline.verdicts import AlertChange, Outcome
 
@@ -30,6 +30,8 @@ class Flow:
         commands: Upstream broker and topic on which people speak to alerts; None: nowhere.
 
     Attributes:
+        on_readings: Called with what each stream decodes, before its steps take it, for whoever looks on (``trace``);
+            None: nobody does.
         abandoned_alerts: Alerts that the latest ``adopt`` or ``restore`` could not carry over, by stream; nothing will
             clear them.
     """
@@ -50,6 +52,7 @@ class Flow:
         # Counters by name, each by reason; those of streams that a reload has removed are added to them.
         self._counters: dict[str, Counter[str]] = {}
         self._examples: dict[str, str] = {}
+        self.on_readings: Callable[[Stream, Readings], None] | None = None
         self.abandoned_alerts: dict[str, int] = {}
 
     def run(self, messages: Sequence[Message], arrived_at: Int64, steady_at: Int64 | None = None) -> Outcome:
@@ -75,8 +78,8 @@ class Flow:
         totals["messages"] += len(messages)
         totals["copies"] += handed_on + sum(refused.values()) - len(messages)
         for stream, part in zip(self._streams, routed, strict=True):
-            if part is not None:
-                self._run_stream(stream, part, outcome)
+            for piece in () if part is None else stream.parts(part):
+                self._run_stream(stream, piece, outcome)
         return outcome
 
     def advance(self, now: int, steady_now: int) -> Outcome:
@@ -233,6 +236,8 @@ class Flow:
 
     def _run_stream(self, stream: Stream, routed: Routed, outcome: Outcome) -> None:
         readings = stream.decode(routed)
+        if self.on_readings is not None:
+            self.on_readings(stream, readings)
         if readings.rejected:
             self._counted("rejected").update(reason for _, reason in readings.rejected)
         if readings.untimed:
