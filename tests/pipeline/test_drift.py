@@ -199,6 +199,22 @@ def test_another_warm_up_goes_on_with_what_was_measured(warm_up):
     assert found[-1][3:5] == (True, pytest.approx(3.0))
 
 
+def test_measuring_goes_on_where_it_stopped():
+    """40 windows passed without being measured, under a shorter warm-up: they don't count as measured later."""
+    values = np.random.default_rng(8).normal(10.0, 2.0, 130).tolist()
+    state = None
+    for warm_up, part in ((50, values[:50]), (20, values[50:90]), (130, values[90:])):
+        drift = Drift(columns=1, horizon=5, limit=1.0, warm_up=warm_up, is_measured=True)
+        if state is not None:
+            drift.restore(state)
+        update(drift, [(0, value) for value in part])
+        state = drift.state()
+    measured = values[:50] + values[90:]
+    assert state["learnt"].tolist() == [[90]]
+    assert state["mean"][0, 0] == pytest.approx(statistics.fmean(measured))
+    assert state["spread"][0, 0] / 89 == pytest.approx(statistics.variance(measured))
+
+
 def test_memory_holds_the_devices_in_use():
     drift = Drift(columns=3, horizon=10, limit=1.0, warm_up=10)
     update(drift, [(40, 1.0, 2.0, 3.0)])

@@ -145,6 +145,23 @@ def test_latched_acknowledged_and_reset():
     assert alarm.is_idle
 
 
+def test_a_latched_alert_whose_condition_returns_is_latched_no_more():
+    alarm = make(AlarmRule(is_latching=True))
+    [first] = alarm.begin(seen(1, 10.0))
+    alarm.end(seen(2, 0.0))
+    [again] = alarm.begin(seen(3, 10.0))
+    assert (again.id, again.state, again.status) == (first.id, "raised", "unacknowledged")
+    assert not alarm.is_latched
+
+
+def test_of_what_nobody_was_told_nobody_is_told_that_it_is_hidden():
+    alarm = make(AlarmRule())
+    alarm.shelve(1, 50)
+    alarm.begin(seen(2, 10.0))
+    assert alarm.shelve(3, 60) == ()
+    assert alarm.take_out(4) == ()
+
+
 def test_an_escalation_takes_back_an_acknowledgement():
     alarm = make(AlarmRule(severities=THREE))
     alarm.begin(seen(1, 10.0))
