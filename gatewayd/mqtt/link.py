@@ -17,15 +17,14 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gatewayd.config.secret import Secret
 from gatewayd.config.settings import BrokerSettings
 from gatewayd.domain.reading import Message
 from gatewayd.errors import TransientError
 from gatewayd.mqtt.client import (
+    Client,
     address_of,
     connect,
     limits_of,
-    make_client,
     publish_properties,
     reason_string_of,
     words_of,
@@ -33,7 +32,6 @@ from gatewayd.mqtt.client import (
 from gatewayd.mqtt.flight import Flight
 from gatewayd.mqtt.outgoing import Frame, Limits
 from gatewayd.mqtt.tap import LAST_ID, RECEIPT_SHIFT
-from gatewayd.mqtt.tls import TlsFiles
 from gatewayd.mqtt.wire import Wire
 
 if TYPE_CHECKING:
@@ -74,15 +72,21 @@ class Link:
     def __init__(
         self,
         settings: BrokerSettings,
+        client: Client,
         *,
-        client_id: str,
-        password: Secret | None,
-        tls: TlsFiles | None,
-        will: tuple[str, bytes] | None,
         persistent: bool,
         max_frame_bytes: int,
-        keeps_properties: bool = False,
+        keeps_properties: bool,
     ) -> None:
+        """Take over a client that is not connected yet.
+
+        Args:
+            settings: Of the broker.
+            client: paho's, made for these settings.
+            persistent: Ask the broker to keep the session while the link is down.
+            max_frame_bytes: Larger messages are refused.
+            keeps_properties: Fill ``addresses``.
+        """
         self.is_open = self.session_present = self.was_refused = False
         self.is_other_protocol = self.was_taken_over = self.is_explained = False
         self.limits = Limits()
@@ -98,9 +102,6 @@ class Link:
         self._connection = 0
         self._persistent = persistent
         self._keeps_properties = keeps_properties
-        client = make_client(
-            settings, client_id=client_id, password=password, tls=tls, will=will, persistent=persistent
-        )
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe

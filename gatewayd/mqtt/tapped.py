@@ -12,6 +12,7 @@ from paho.mqtt import client as paho
 
 from gatewayd.config.secret import Secret
 from gatewayd.config.settings import BrokerSettings
+from gatewayd.mqtt.client import Client, make_client
 from gatewayd.mqtt.link import EXACTLY_ONCE, Link
 from gatewayd.mqtt.outgoing import Frame
 from gatewayd.mqtt.tap import Cutter, encode_pubacks, encode_publish
@@ -32,13 +33,13 @@ def make_link(
     keeps_properties: bool,
 ) -> Link:
     """Make a link that is not connected yet, with the tap unless the settings turn it off."""
+    client = make_client(
+        settings, client_id=client_id, password=password, tls=tls, will=will, persistent=persistent
+    )
     kind = TappedLink if settings.tap else Link
     return kind(
         settings,
-        client_id=client_id,
-        password=password,
-        tls=tls,
-        will=will,
+        client,
         persistent=persistent,
         max_frame_bytes=max_frame_bytes,
         keeps_properties=keeps_properties,
@@ -53,27 +54,21 @@ class TappedLink(Link):
     def __init__(
         self,
         settings: BrokerSettings,
+        client: Client,
         *,
-        client_id: str,
-        password: Secret | None,
-        tls: TlsFiles | None,
-        will: tuple[str, bytes] | None,
         persistent: bool,
         max_frame_bytes: int,
         keeps_properties: bool,
     ) -> None:
         super().__init__(
             settings,
-            client_id=client_id,
-            password=password,
-            tls=tls,
-            will=will,
+            client,
             persistent=persistent,
             max_frame_bytes=max_frame_bytes,
             keeps_properties=keeps_properties,
         )
         self._skipped_exactly_once: set[int] = set()  # ids of QoS 2 messages that were too large
-        self._client.tap = self._wrap
+        client.tap = self._wrap
 
     def events(self) -> int:
         """Return what to wait for."""

@@ -10,19 +10,20 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gatewayd.config.settings import BrokerSettings
 from gatewayd.errors import TransientError
-from gatewayd.mqtt.link import Link
 from gatewayd.mqtt.outgoing import Limits
+from gatewayd.mqtt.tapped import make_link
 
 
-def make_link(**options):
-    return Link(
-        BrokerSettings(host="127.0.0.1", **options),
+def link_of(**options):
+    return make_link(
+        BrokerSettings(host="127.0.0.1", tap=False, **options),
         client_id="gw",
         password=None,
         tls=None,
         will=None,
         persistent=False,
         max_frame_bytes=20_000,
+        keeps_properties=False,
     )
 
 
@@ -45,7 +46,7 @@ def closed_port():
 
 
 def test_what_a_broker_grants_is_read_from_its_connack_and_forgotten_with_the_connection(closed_port):
-    link = make_link(protocol="5", port=closed_port)
+    link = link_of(protocol="5", port=closed_port)
     accept(
         link,
         ReceiveMaximum=7,
@@ -64,14 +65,14 @@ def test_what_a_broker_grants_is_read_from_its_connack_and_forgotten_with_the_co
 
 
 def test_a_broker_that_says_nothing_of_limits_has_none():
-    link = make_link()
+    link = link_of()
     accept(link)
     assert link.limits == Limits()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "\udcff"])
 def test_a_connection_that_fails_says_why(closed_port, host):
-    link = make_link(port=closed_port)
+    link = link_of(port=closed_port)
     link._settings = link._settings.model_copy(update={"host": host})
     with pytest.raises(TransientError, match=r"."):
         link.open(1)
@@ -80,7 +81,7 @@ def test_a_connection_that_fails_says_why(closed_port, host):
 
 def test_what_a_broker_says_is_told_apart_from_what_paho_makes_of_a_lost_link():
     for is_told, ended in ((True, "Unspecified error"), (False, "connection lost")):
-        link = make_link(protocol="5")
+        link = link_of(protocol="5")
         accept(link)
         reason = ReasonCode(PacketTypes.DISCONNECT, identifier=0x80)
         link._on_disconnect(None, None, paho.DisconnectFlags(is_told), reason, None)
@@ -88,7 +89,7 @@ def test_what_a_broker_says_is_told_apart_from_what_paho_makes_of_a_lost_link():
 
 
 def test_the_first_reason_stays():
-    link = make_link(protocol="5")
+    link = link_of(protocol="5")
     link.close("ours")
     reason = ReasonCode(PacketTypes.DISCONNECT, identifier=0x8E)
     link._on_disconnect(None, None, paho.DisconnectFlags(is_disconnect_packet_from_server=True), reason, None)
