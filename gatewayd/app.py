@@ -118,6 +118,7 @@ class _Gateway:
         try:
             state = memory.load()
             restarted = flow.restore(state) if state is not None else []
+            flow.begin_sessions()
         except (DamagedError, KeyError, ValueError) as error:
             self._log.error("state_damaged", reason=str(error), meaning="windows and alerts begin anew")
             return build_flow(self._prepared)  # the one at hand may have taken half of it over

@@ -365,7 +365,7 @@ class Line:
         excess = len(self._held) - limit
         if excess <= 0:
             return
-        by_rank = sorted(range(len(self._held)), key=lambda i: (self._held[i].kind == "alert", i))
+        by_rank = sorted(range(len(self._held)), key=lambda i: (self._held[i].kind != "prediction", i))
         gone = set(by_rank[:excess])
         self._held = [publication for i, publication in enumerate(self._held) if i not in gone]
         self._unstored[reason] += excess
@@ -377,6 +377,8 @@ class Line:
         if following.flow.abandoned_alerts:
             self._log.warning("alerts_abandoned", standing=following.flow.abandoned_alerts)
         self._flow = following.flow
+        if self._flow.last_words.publications:
+            self._settle(self._flow.last_words)
         if following.source is not None:
             self._refused_before.update(self._source.refused)
             self._source.close(0.5)

@@ -48,6 +48,7 @@ def find_problems(settings: Settings) -> list[Finding]:
         found += _stream_format(at, stream)
         found += _pictures(at, stream)
         found += _ranges(at, stream)
+        found += _time(at, stream)
         found += _windows(at, stream)
         found += _alerts(at, stream)
         found += _results(at, stream, settings)
@@ -167,6 +168,18 @@ def _ranges(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
         if channel.out_of_range != "drop" and channel.min is None and channel.max is None:
             where = (*at, "channels", name, "out_of_range")
             yield Finding(where, "needs min or max beside it", (where, (*at, "channels", name)))
+
+
+_MOST_GRID_ROWS = 10_000  # that one reading after a pause may fill, and that wait for a channel
+
+
+def _time(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
+    align = stream.align
+    if align is not None and align.max_gap_s / align.every_s > _MOST_GRID_ROWS:
+        where = (*at, "align", "max_gap_s")
+        most = align.every_s * _MOST_GRID_ROWS
+        message = f"must be at most {most:g} ({_MOST_GRID_ROWS} times every_s), not {align.max_gap_s:g}"
+        yield Finding(where, message, (where, (*at, "align", "every_s")))
 
 
 def _windows(at: Loc, stream: StreamSettings) -> Iterator[Finding]:

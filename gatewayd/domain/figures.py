@@ -27,6 +27,7 @@ class LineFigures:
         removed: Values taken out of readings that went on without them, by reason.
         merged: Readings that became part of another row: one of the same instant, or one of the time grid.
         grid_rows: Rows made on the time grid.
+        unfilled: Instants of the time grid that got no row, since a channel had no value.
         waiting: Readings that wait for later ones, and those in open windows, in no complete one yet.
         scored: Readings that were in at least one complete window.
         windows: Complete windows.
@@ -60,6 +61,7 @@ class LineFigures:
     removed: Mapping[str, int] = field(default_factory=dict)
     merged: int = 0
     grid_rows: int = 0
+    unfilled: int = 0
     waiting: int = 0
     scored: int = 0
     windows: int = 0

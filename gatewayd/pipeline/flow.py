@@ -32,6 +32,7 @@ class Flow:
     Attributes:
         on_readings: Called with what each stream decodes, before its steps take it, for whoever looks on (``trace``);
             None: nobody does.
+        last_words: What is to be published of streams that the latest ``adopt`` found gone; the caller empties it.
         abandoned_alerts: Alerts that the latest ``adopt`` or ``restore`` could not carry over, by stream; nothing will
             clear them.
     """
@@ -54,6 +55,7 @@ class Flow:
         self._examples: dict[str, str] = {}
         self.on_readings: Callable[[Stream, Readings], None] | None = None
         self.abandoned_alerts: dict[str, int] = {}
+        self.last_words = Outcome()
 
     def run(self, messages: Sequence[Message], arrived_at: Int64, steady_at: Int64 | None = None) -> Outcome:
         """Take messages in.
@@ -189,7 +191,16 @@ class Flow:
             Names of the streams whose open windows could not be kept.
         """
         before = {stream.name: stream for stream in old._streams}  # noqa: SLF001  # its own kind
+        after = {stream.name: stream for stream in self._streams}
+        for name, stream in before.items():
+            if name not in after or not after[name].speaks_like(stream):
+                self.last_words.publications.extend(stream.last_words())
         return self._go_on(old.state(), lambda stream, its: stream.adopt(before[stream.name], its))
+
+    def begin_sessions(self) -> None:
+        """Say that this process is new: whoever follows births is told all again."""
+        for node in self._edge_nodes.values():
+            node.begin_session()
 
     def figures(self) -> LineFigures:
         """Return what was done so far; ``is_subscribed``, ``unstored`` and ``refused_frames`` are the shell's."""
@@ -219,6 +230,7 @@ class Flow:
             removed=by_reason("removed"),
             merged=totals["used"],
             grid_rows=totals["made"],
+            unfilled=totals["unfilled"],
             waiting=sum(stream.steps.waiting for stream in self._streams),
             scored=totals["scored"],
             windows=alerts["windows"],

@@ -1,8 +1,8 @@
 """From decoded readings to windows: the steps in between, each there only where the configuration asks for it.
 
-clean → reorder → rules → align → denoise → window. What happens beside the windows (a channel that is stuck, a device
-that is silent) comes out between them, at the place where it happened: for each device, the order of what comes out
-doesn't depend on how the readings were cut into batches.
+clean → reorder → rules → align → denoise → window; pictures are windows at once. What happens beside the windows (a
+channel that is stuck, a device that is silent) comes out between them, at the place where it happened: for each device,
+the order of what comes out doesn't depend on how the readings were cut into batches.
 """
 
 import math
@@ -25,6 +25,7 @@ from gatewayd.pipeline.clean import Cleaner
 from gatewayd.pipeline.decode import Readings
 from gatewayd.pipeline.denoise import Denoiser, Ema, Median
 from gatewayd.pipeline.judge import ChannelRules, Transition
+from gatewayd.pipeline.pictures import Pictures
 from gatewayd.pipeline.reorder import Reorderer
 from gatewayd.pipeline.rules import Rules
 from gatewayd.pipeline.silence import Silence
@@ -122,6 +123,21 @@ class Steps:
     def made(self) -> int:
         """Rows of the grid."""
         return self._made_before + (self._aligner.made if self._aligner is not None else 0)
+
+    @property
+    def unfilled(self) -> int:
+        """Instants of the grid that got no row."""
+        return self._aligner.unfilled if self._aligner is not None else 0
+
+    @property
+    def all_marked(self) -> Counter[str]:
+        """Values and readings that were let through with a remark, by what it is."""
+        total = Counter(self.marked)
+        if self._reorderer is not None:
+            total["early"] += self._reorderer.early
+        if isinstance(self.windower, SpanWindower):
+            total["excess"] += self.windower.excess
+        return total
 
     @property
     def all_dropped(self) -> Counter[str]:
@@ -317,6 +333,9 @@ class Steps:
         )
 
     def _advance(self, batch: Batch, arrived_at: Int64, own: Bool) -> Iterator[WindowBatch | Turn]:
+        if isinstance(self.windower, Pictures):
+            yield from self._windows(batch)
+            return
         batch, dropped = self.cleaner.clean(batch, arrived_at, own)
         self.dropped.update(dropped)
         self.removed.update(self.cleaner.removed)
@@ -465,7 +484,9 @@ def _method(denoise: DenoiseSettings | None) -> Median | Ema | None:
     return Ema(alpha=denoise.ema)
 
 
-def _windower(settings: StreamSettings, spec: ModelSpec) -> Windower | SpanWindower:
+def _windower(settings: StreamSettings, spec: ModelSpec) -> Windower | SpanWindower | Pictures:
+    if spec.image is not None:
+        return Pictures(spec)
     window = settings.window
     gap_ns = None if window.max_gap_s is None else _ns(window.max_gap_s)
     if window.duration_s is None:

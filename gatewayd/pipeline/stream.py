@@ -10,6 +10,7 @@ from gatewayd.config.settings import StreamSettings
 from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.state import State, as_counts, as_state
 from gatewayd.domain.topic import TopicFilter, TopicTemplate
+from gatewayd.domain.verdict import Publication
 from gatewayd.formats.decoded import Format
 from gatewayd.formats.json_object import JsonObjectFormat
 from gatewayd.formats.number import NumberFormat
@@ -151,9 +152,14 @@ class Stream:
             "unread": dict(self.unread),
             "dropped": dict(steps.all_dropped),
             "clipped": dict(steps.clipped),
-            "marked": dict(steps.marked + Counter(verdicts["marked"])),
+            "marked": dict(steps.all_marked + Counter(verdicts["marked"])),
             "removed": dict(steps.removed),
-            "totals": {"scored": steps.windower.scored, "used": steps.used, "made": steps.made},
+            "totals": {
+                "scored": steps.windower.scored,
+                "used": steps.used,
+                "made": steps.made,
+                "unfilled": steps.unfilled,
+            },
         }
 
     def state(self) -> State:
@@ -259,6 +265,15 @@ class Stream:
         """Where Home Assistant says that it has begun to listen; None: nobody asked for it."""
         options = self.plan.settings.publish.home_assistant
         return None if options is None else f"{options.prefix}/status"
+
+    def speaks_like(self, other: "Stream") -> bool:
+        """Tell whether this one's publications stand where another one's stood."""
+        mine, theirs = self.plan.settings, other.plan.settings
+        return (mine.topic, mine.device, mine.publish) == (theirs.topic, theirs.device, theirs.publish)
+
+    def last_words(self) -> list[Publication]:
+        """Return what takes back what was retained of the stream: alerts that stand, devices in Home Assistant."""
+        return self.verdicts.last_words()
 
     def target(self, command: Command) -> str | Key | None:
         """Return the alert that a command names; None where it can't be one of this stream's."""

@@ -6,7 +6,7 @@ normalise, what a window teaches counts for its next one: so then windows go thr
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -151,6 +151,21 @@ class Verdicts:
         )
         return min((at for at in deadlines if at is not None), default=None)
 
+    def last_words(self) -> list[Publication]:
+        """Return what takes back what was retained: alerts that stand, devices in Home Assistant."""
+        words: list[Publication] = []
+        if self._encoder.retains_alerts:
+            words += [
+                self._encoder.alert_state(replace(alert, status="normal"), self._devices.known[alert.device])
+                for alert in self.decider.alarms.standing
+            ]
+        if self._home_assistant is not None:
+            words += [
+                self._home_assistant.removal(self._devices.known[device])
+                for device in sorted(self._announced)
+            ]
+        return words
+
     def announce(self, outcome: Outcome) -> None:
         """Tell Home Assistant of all devices again: it has just begun to listen."""
         if self._home_assistant is not None:
@@ -201,7 +216,10 @@ class Verdicts:
             "counts": dict(self.counts),
             "unscored": dict(self.unscored),
             "saturated": dict(self.saturated),
-            "marked": dict(self.marked),
+            "marked": {
+                **self.marked,
+                "relearned": self._baseline.relearned if self._baseline is not None else 0,
+            },
             "withheld": {
                 **self.decider.alarms.withheld,
                 "flood": self._flood.withheld if self._flood is not None else 0,
@@ -214,6 +232,7 @@ class Verdicts:
         self.unscored = Counter(as_counts(state["unscored"]))
         self.saturated = Counter(as_counts(state["saturated"]))
         self.marked = Counter(as_counts(state["marked"]))
+        del self.marked["relearned"]  # comes with the statistics
 
     def _turn(self, turn: Turn, outcome: Outcome) -> None:
         changes = self.decider.condition(

@@ -397,3 +397,19 @@ def test_a_missed_sparkplug_birth_is_asked_for():
     outcome = run(flow, [(b"spBv1.0/g/DDATA/n/d", b"\x18\x01", 0x30, 0)])
     assert [request.topic for request in outcome.requests] == ["spBv1.0/g/NCMD/n"]
     assert run(flow, []).requests == []
+
+
+def test_what_was_retained_of_a_stream_that_is_gone_is_taken_back():
+    def flow(name, **publish):
+        options = {"to": "cloud", "topic": "out/{stream}/{device}", "alert_state": True, "home_assistant": {}}
+        return make_flow(plan(name, length=1, hop=1, publish={**options, **publish}))
+
+    old = flow("pump")
+    told = run(old, [message("site/l/d", 0, 9.0)]).publications
+    assert [p.kind for p in told] == ["discovery", "prediction", "alert", "alert_state"]
+    same, gone = flow("pump"), flow("other")
+    same.adopt(old)
+    assert same.last_words.publications == []
+    gone.adopt(old)
+    words = {p.topic: p.payload for p in gone.last_words.publications}
+    assert words == {p.topic: b"" for p in told if p.retain}
