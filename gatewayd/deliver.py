@@ -34,6 +34,8 @@ _RETRY_S = 1.0  # after the outbox failed
 _NEVER = float("inf")
 _ANSWER = 0  # the token of answers: records count from 1
 _MOST_ANSWERS = 256
+_PASSING = frozenset({"quota_exceeded", "unspecified_error", "implementation_specific_error"})
+_MOST_TRIES = 10
 
 
 class Link(Protocol):
@@ -112,6 +114,9 @@ class Deliverer:
         self._acks: set[int] = set()  # a set: a disk that fails for long meets the same record twice
         self._acks_due = _NEVER
         self._retry_at = 0.0
+        self._tries: dict[int, int] = {}  # of records that the broker refused for a reason that may pass
+        self._again_from: int | None = None  # the oldest of them
+        self._answer: Publication | None = None  # the next one, not yet taken by the session
         self._is_failing = False
         self._failures = 0
         self._published = 0
@@ -210,6 +215,9 @@ class Deliverer:
                 # Not before the outbox may be asked again: an appointment nobody keeps makes the thread spin.
                 self._acks_due = max(time.monotonic() + _GATHER_S, self._retry_at)
             self._acks.update(arrived)
+            if self._tries:
+                for token in arrived:
+                    self._tries.pop(token, None)
             self._acknowledged += len(arrived)
         if self._session.connection != self._connection:
             self._connection = self._session.connection
@@ -220,7 +228,18 @@ class Deliverer:
 
     def _set_aside(self) -> None:
         """Give up what the broker will never take, so that it doesn't block what stands behind it."""
-        refused = [token for token, _ in self._session.take_refused() if token != _ANSWER]  # the link has told why
+        refused: list[int] = []
+        for token, reason in self._session.take_refused():  # the link has told why
+            if token == _ANSWER:
+                continue
+            tries = self._tries.get(token, 0) + 1
+            if reason in _PASSING and tries < _MOST_TRIES:
+                self._tries[token] = tries
+                self._again_from = min(token, self._again_from or token)
+                self._retry_at = time.monotonic() + _RETRY_S
+            else:
+                self._tries.pop(token, None)
+                refused.append(token)
         if refused:
             self._give_up(refused, "refused")
 
@@ -236,11 +255,14 @@ class Deliverer:
             if self._hear is not None:
                 self._hear(self._broker, request)
         while self._session.is_open:
-            try:
-                answer = self._answers.get_nowait()
-            except queue.Empty:
-                break
-            self._session.publish([(_ANSWER, answer)])
+            if self._answer is None:
+                try:
+                    self._answer = self._answers.get_nowait()
+                except queue.Empty:
+                    break
+            if not self._session.publish([(_ANSWER, self._answer)]):
+                break  # no room now
+            self._answer = None
 
     def _settle(self, *, at_once: bool) -> None:
         """Remove what upstream has taken, once enough has gathered or waited long enough."""
@@ -274,6 +296,9 @@ class Deliverer:
     def _read(self) -> bool:
         """Read the next page unless one is at hand; tell whether there is something to send."""
         now = time.monotonic()
+        if self._again_from is not None and now >= self._retry_at:
+            self._cursor, self._page, self._look_at = self._again_from - 1, [], 0.0
+            self._again_from = None
         if self._page:
             return True
         if now < max(self._look_at, self._retry_at):

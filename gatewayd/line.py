@@ -191,6 +191,7 @@ class Line:
     def run(self) -> None:
         """Receive and score until stopped. What was received by then is scored and stored."""
         try:
+            self._settle(self._flow.last_words)
             while not self._is_stopping:
                 self._turns += 1
                 self._source.poll(_IDLE_S, self._wake_fd)

@@ -377,3 +377,19 @@ def test_answers_go_out_at_once_and_requests_are_handed_on(outbox):
         deliverer.say(replace(numbered(7, 1)[0], kind="response", qos=0))
         wait_for(lambda: session.arrived == [b"7"])
     assert outbox.figures().appended == 0
+
+
+def test_a_refusal_that_may_pass_is_tried_again_but_not_for_ever(outbox):
+    session = FakeSession(answers=False)
+    outbox.append(numbered(0, 1), at=1)
+    with Running(outbox, session) as deliverer:
+        for tries in range(1, 3):
+            wait_for(lambda tries=tries: len(session.arrived) == tries)
+            with session.lock:
+                session.refused.append((session.in_flight.pop(), "quota_exceeded"))
+            deliverer.wake()
+        wait_for(lambda: len(session.arrived) == 3)
+        session.answer()
+        wait_for(lambda: outbox.figures().records == 0)
+    assert outbox.figures().evicted.get("refused", 0) == 0
+    assert outbox.figures().acknowledged == 1

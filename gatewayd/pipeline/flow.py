@@ -32,7 +32,8 @@ class Flow:
     Attributes:
         on_readings: Called with what each stream decodes, before its steps take it, for whoever looks on (``trace``);
             None: nobody does.
-        last_words: What is to be published of streams that the latest ``adopt`` found gone; the caller empties it.
+        last_words: What is to be published of streams and conditions that the latest ``adopt`` or ``restore`` found
+            gone; the caller's from there on.
         abandoned_alerts: Alerts that the latest ``adopt`` or ``restore`` could not carry over, by stream; nothing will
             clear them.
     """
@@ -284,6 +285,7 @@ class Flow:
                 continue
             if not take(stream, earlier):
                 restarted.append(stream.name)
+            stream.verdicts.withdraw(self.last_words)
             lost = _standing(earlier) - stream.verdicts.decider.standing
             if lost > 0:
                 self.abandoned_alerts[stream.name] = lost

@@ -91,7 +91,10 @@ class Steps:
         self._rules = None if all(rule.is_empty for rule in rules) else Rules(rules, sparse=self._is_sparse)
         self._aligner = _aligner(settings, len(channels))
         self._denoiser = (
-            Denoiser([_method(channel.denoise) for channel in channels])
+            Denoiser(
+                [_method(channel.denoise) for channel in channels],
+                max_gap_ns=None if settings.window.max_gap_s is None else _ns(settings.window.max_gap_s),
+            )
             if any(channel.denoise is not None for channel in channels)
             else None
         )

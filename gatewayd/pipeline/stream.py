@@ -18,13 +18,13 @@ from gatewayd.formats.sample import Request, SampleFormat
 from gatewayd.pipeline.commands import Command
 from gatewayd.pipeline.decode import ColumnDecoder, Devices, Readings, Routed
 from gatewayd.pipeline.encode import Encoder, Origin
-from gatewayd.pipeline.home_assistant import HomeAssistant, Watched
+from gatewayd.pipeline.home_assistant import HomeAssistant
 from gatewayd.pipeline.infer import Model
 from gatewayd.pipeline.lifecycle import Key
 from gatewayd.pipeline.pictures import Pictures
 from gatewayd.pipeline.rows import Column, RowDecoder
 from gatewayd.pipeline.steps import Steps
-from gatewayd.pipeline.verdicts import Outcome, Verdicts
+from gatewayd.pipeline.verdicts import Outcome, Verdicts, watched_by
 
 if TYPE_CHECKING:
     from gatewayd.pipeline.sparkplug_node import EdgeNode
@@ -301,26 +301,6 @@ def _home_assistant(plan: StreamPlan, encoder: Encoder) -> HomeAssistant | None:
         status_topic=plan.status_topic,
         version=__version__,
         prefix=options.prefix,
-        watched=_watched(plan.settings, plan.spec),
+        watched=watched_by(plan.settings, plan.spec),
         has_scores=plan.settings.publish.predictions == "all",
     )
-
-
-def _watched(settings: StreamSettings, spec: ModelSpec) -> list[Watched]:
-    """Return what alerts of a stream can be about."""
-    alert = settings.alert
-    found: list[Watched] = [("anomaly", None)]
-    if alert.silent_after_s is not None:
-        found.append(("silent", None))
-    for channel in spec.channels:
-        options = settings.channels[channel.name]
-        if options.stuck is not None:
-            found.append(("stuck", channel.name))
-        has_range = options.min is not None or options.max is not None
-        if has_range and (alert.out_of_range or options.out_of_range != "drop"):
-            found.append(("out_of_range", channel.name))
-        if alert.drift is not None and spec.normalise == "training":
-            found.append(("input_drift", channel.name))
-    if alert.drift is not None:
-        found.append(("score_drift", None))
-    return found

@@ -25,7 +25,7 @@ from gatewayd.pipeline.decode import Devices
 from gatewayd.pipeline.drift import Drift, DriftChange
 from gatewayd.pipeline.encode import Encoder
 from gatewayd.pipeline.flood import Flood, FloodChange, Sifted
-from gatewayd.pipeline.home_assistant import HomeAssistant
+from gatewayd.pipeline.home_assistant import HomeAssistant, Watched
 from gatewayd.pipeline.infer import Inference, Model, infer
 from gatewayd.pipeline.lifecycle import AlarmRule, Identify, Key
 from gatewayd.pipeline.normalise import robust_z_scores, window_z_scores, z_scores
@@ -99,6 +99,7 @@ class Verdicts:
         self._encoder, self._devices = encoder, devices
         self._publishes, self._home_assistant = settings.publish.predictions, home_assistant
         self._announced: set[int] = set()
+        self._watched = {condition for condition, _ in watched_by(settings, spec)}
         self._is_plain = encoder.encoding != "sparkplug_b"
         self._floor = np.array([settings.channels[c.name].resolution or 0.0 for c in spec.channels])
         self._baseline = _baseline(settings, self._floor) if spec.normalise == "running" else None
@@ -136,6 +137,14 @@ class Verdicts:
                 is_anomalous[ready] = self._score(windows.only(ready), normalised[ready], outcome)
             self.unscored["warming_up"] += len(windows) - len(ready)
             self._baseline.learn_round(windows, is_anomalous)
+
+    def withdraw(self, outcome: Outcome) -> None:
+        """End alerts of conditions that are no longer watched, and would never end by themselves."""
+        watched = {"anomaly", *self._watched}
+        gone = {alert.condition for alert in self.decider.alarms.standing} - watched
+        if gone:
+            at = max(alert.changed_at for alert in self.decider.alarms.standing)
+            self._publish(self.decider.alarms.withdraw(gone, at), outcome)
 
     def expire(self, now: int, outcome: Outcome) -> None:
         """Do what is due to alerts by the gateway's clock: shelvings end, and floods."""
@@ -343,14 +352,17 @@ class Verdicts:
     def _drifts(self, windows: WindowBatch, normalised: Float32, scores: Scores) -> _Drifts:
         """Return what began to drift, or came back, by the device and the end of the window that shows it."""
         found: _Drifts = {}
+        # A window without a score says nothing here either: what it showed would come out at no decision.
+        is_finite = np.isfinite(scores.score)
         if self._input_drift is not None:
             total = np.zeros((len(windows), normalised.shape[2]))
             for sample in range(normalised.shape[1]):  # sample by sample: no sum depends on its neighbours
                 total += normalised[:, sample]
-            for change in self._input_drift.update(windows.device, total / normalised.shape[1], windows.end):
+            mean = np.where(is_finite[:, None], total / normalised.shape[1], np.nan)
+            for change in self._input_drift.update(windows.device, mean, windows.end):
                 found.setdefault((change.device, change.at), []).append(("input_drift", change))
         if self._score_drift is not None:
-            finite = np.where(np.isfinite(scores.score), scores.score, np.nan)
+            finite = np.where(is_finite, scores.score, np.nan)
             for change in self._score_drift.update(windows.device, finite[:, None], windows.end):
                 found.setdefault((change.device, change.at), []).append(("score_drift", change))
         return found
@@ -399,6 +411,26 @@ class Verdicts:
     def _alert_id(self, device: int, condition: Condition, channel: str | None, first_out_at: int) -> str:
         known = self._devices.known[device]
         return self._encoder.identify("alert", known, first_out_at, condition=condition, channel=channel)
+
+
+def watched_by(settings: StreamSettings, spec: ModelSpec) -> list[Watched]:
+    """Return what alerts of a stream can be about: the condition, and the channel where it is about one."""
+    alert = settings.alert
+    found: list[Watched] = [("anomaly", None)]
+    if alert.silent_after_s is not None:
+        found.append(("silent", None))
+    for channel in spec.channels:
+        options = settings.channels[channel.name]
+        if options.stuck is not None:
+            found.append(("stuck", channel.name))
+        has_range = options.min is not None or options.max is not None
+        if has_range and (alert.out_of_range or options.out_of_range != "drop"):
+            found.append(("out_of_range", channel.name))
+        if alert.drift is not None and spec.normalise == "training":
+            found.append(("input_drift", channel.name))
+    if alert.drift is not None:
+        found.append(("score_drift", None))
+    return found
 
 
 def _drifts(settings: StreamSettings, spec: ModelSpec) -> tuple[Drift | None, Drift | None]:
