@@ -16,7 +16,7 @@ from gatewayd.pipeline.encode import make_edge_node
 from gatewayd.pipeline.flow import Flow
 from gatewayd.pipeline.infer import Model
 from gatewayd.pipeline.stream import StreamPlan
-from gatewayd.startup import Prepared, open_format
+from gatewayd.startup import Prepared, open_format, open_image_format
 
 if TYPE_CHECKING:
     from gatewayd.pipeline.sparkplug_node import EdgeNode  # needs an extra
@@ -44,6 +44,7 @@ def build_flow(prepared: Prepared) -> Flow:
             spec=spec,
             model=model,
             free_format=open_format(stream),
+            image_format=open_image_format(stream, spec),
             status_topic=_rendered(settings.brokers[stream.publish.to].status_topic, settings),
             edge_node=nodes.get(stream.publish.to) if stream.publish.encoding == "sparkplug_b" else None,
         )

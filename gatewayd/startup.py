@@ -19,7 +19,8 @@ from gatewayd.config.settings import Settings, StreamSettings, TlsSettings
 from gatewayd.domain.model import ModelSpec
 from gatewayd.domain.topic import TopicFilter, TopicTemplate
 from gatewayd.errors import ConfigError, ModelError, Problem, StartupError
-from gatewayd.formats.registry import FORMATS
+from gatewayd.formats.decoded import Format
+from gatewayd.formats.registry import FORMATS, IMAGE, Factory, Made
 from gatewayd.formats.sample import SampleFormat
 from gatewayd.model.bundle import Bundle, load_bundle
 from gatewayd.model.fit import fit_problems
@@ -96,6 +97,28 @@ def open_format(settings: StreamSettings) -> SampleFormat | None:
     options = {name: text for name, text in settings.format_options.items() if name not in _TIME_OPTIONS}
     for name in _TIME_OPTIONS & settings.format_options.keys():
         raise ValueError("stands under 'time' of the stream, as field and unit", ("format_options", name))
+    return _opened(factory, options, given)
+
+
+def open_image_format(settings: StreamSettings, spec: ModelSpec) -> Format | None:
+    """Make the format of a stream of pictures, which brings them to its model's size; None for any other stream.
+
+    Raises:
+        ValueError: As ``open_format``.
+    """
+    if settings.format != IMAGE.name:
+        return None
+    assert spec.image is not None, "fit.py asks for it"
+    return _image_format(
+        settings, width=spec.image.width, height=spec.image.height, colours=len(spec.channels)
+    )
+
+
+def _image_format(settings: StreamSettings, **size: int) -> Format:
+    return _opened(IMAGE, settings.format_options, size)
+
+
+def _opened(factory: Factory[Made], options: Mapping[str, str], given: Mapping[str, object]) -> Made:
     try:
         return factory.from_text(options, **given)
     except ValueError as error:
@@ -109,7 +132,10 @@ def _check_formats(examined: Examined, loaded: Loaded, problems: list[Problem]) 
         if examined.is_wrong((*at, "format")) or examined.is_wrong((*at, "format_options")):
             continue
         try:
-            open_format(stream)
+            if stream.format == IMAGE.name:
+                _image_format(stream, width=1, height=1, colours=1)  # no model has a size that can't be
+            else:
+                open_format(stream)
         except ValueError as error:
             message, loc = error.args
             problems.append(loaded.problem(at + loc, message))

@@ -38,6 +38,24 @@ class ChannelSpec:
     unit: str
 
 
+# The channels of a model of pictures: either the one, or the three in any order.
+GREY = "grey"
+COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpec:
+    """The pictures that a model looks at: each is a window, its pixels the readings, row by row from the top left.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+    """
+
+    height: int
+    width: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelSpec:
     """A bundle's numbers: everything about a model but its weights.
@@ -47,9 +65,9 @@ class ModelSpec:
         version: Free text, as published.
         task: What the output means; see ``pipeline/score.py``.
         channels: In the order of the model's last input axis.
-        length: Readings in a window.
+        length: Readings in a window; pixels of a picture.
         hop: Readings between the starts of two windows, 1..length.
-        interval_s: Nominal seconds between readings of one device; None where not stated.
+        interval_s: Nominal seconds between readings (pictures) of one device; None where not stated.
         mean: Shape ``(channels,)``, training mean in each channel's unit.
         std: Shape ``(channels,)``, training standard deviation, positive.
         threshold: Score at and above which a window is anomalous; None where the bundle has none.
@@ -58,6 +76,7 @@ class ModelSpec:
         labels: Classification only: one name per output.
         alert_on: Classification only: the labels whose probabilities add up to the score.
         activation: What turns the output into probabilities (classification) or the score (score).
+        image: The pictures that it looks at, ``height * width == length == hop``; None: it looks at readings in time.
     """
 
     name: str
@@ -75,6 +94,7 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     alert_on: tuple[str, ...] = ()
     activation: Activation = "none"
+    image: ImageSpec | None = None
 
     def __post_init__(self) -> None:
         """Make the statistics read-only."""

@@ -14,7 +14,8 @@ class WindowBatch:
         start: Shape ``(k,)``, when the first reading was taken, ns since the Unix epoch.
         end: Shape ``(k,)``, when the last reading was taken, ns since the Unix epoch.
         values: Shape ``(k, length, channels)``, in each channel's unit; finite.
-        samples: Shape ``(k,)``, 1..length, how many of them are readings; what follows repeats the last. None: all.
+        samples: Shape ``(k,)``, 1..length, how many readings are in it: where fewer than length, what follows repeats
+            the last one; a picture, whose pixels fill its window, is one. None: length.
         fresh: Shape ``(k,)``, 1..samples, how many of the readings, the newest, no earlier window held; None: not
             known.
     """

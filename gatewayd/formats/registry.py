@@ -10,15 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Literal, cast, get_args, get_origin
+from typing import Generic, Literal, TypeVar, cast, get_args, get_origin
 
+from gatewayd.formats.decoded import Format
 from gatewayd.formats.sample import SampleFormat
 
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
+Made = TypeVar("Made")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Factory:
+class Factory(Generic[Made]):
     """Makes one kind of format.
 
     Attributes:
@@ -33,7 +37,7 @@ class Factory:
     kind: str
     extra: str | None = None
 
-    def __call__(self, **options: object) -> SampleFormat:
+    def __call__(self, **options: object) -> Made:
         """Make a format with its own state, for one stream.
 
         Args:
@@ -48,9 +52,9 @@ class Factory:
             inspect.signature(kind).bind(**options)
         except TypeError as error:
             raise ValueError(f"format '{self.name}': {error}") from error
-        return cast("SampleFormat", kind(**options))
+        return cast("Made", kind(**options))
 
-    def from_text(self, options: Mapping[str, str], **given: object) -> SampleFormat:
+    def from_text(self, options: Mapping[str, str], **given: object) -> Made:
         """Make a format with options as a configuration file has them.
 
         Args:
@@ -109,7 +113,7 @@ def _converted(name: str, text: str, annotation: object) -> object:
     return text
 
 
-_ALL = (
+_ALL: tuple[Factory[SampleFormat], ...] = (
     Factory(name="cloudevents", module="cloudevents", kind="CloudEventsFormat"),
     Factory(name="csv", module="csv_text", kind="CsvFormat"),
     Factory(name="edgex", module="edgex", kind="EdgeXFormat", extra="formats"),
@@ -131,4 +135,6 @@ _ALL = (
     Factory(name="ttn_v3", module="ttn", kind="TtnFormat"),
     Factory(name="zigbee2mqtt", module="zigbee2mqtt", kind="Zigbee2MqttFormat"),
 )
-FORMATS: Mapping[str, Factory] = MappingProxyType({factory.name: factory for factory in _ALL})
+FORMATS: Mapping[str, Factory[SampleFormat]] = MappingProxyType({factory.name: factory for factory in _ALL})
+# Not one of free shape: each message is a row of as many columns as its picture has values.
+IMAGE: Factory[Format] = Factory(name="image", module="image", kind="ImageFormat", extra="formats")

@@ -156,11 +156,15 @@ def check_tensors(spec: ModelSpec, given: TensorSpec, result: TensorSpec) -> Non
         ModelError: One line without a file name.
     """
     length, channels = spec.length, len(spec.channels)
-    shapes = [(length, channels), (length * channels,)]
+    shapes: list[tuple[int, ...]] = [(length, channels), (length * channels,)]
+    what = f"{length} readings of {channels} channels"
+    if spec.image is not None:
+        shapes.append((spec.image.height, spec.image.width, channels))
+        what = f"{spec.image.height} rows of {spec.image.width} pixels in {channels} colours"
     if given.shape not in shapes:
         raise ModelError(
             f"wants {_size(given)} values a window (shape {list(given.shape)}), but the bundle gives "
-            f"{length * channels} ({length} readings of {channels} channels)"
+            f"{length * channels} ({what})"
         )
     found = _size(result)
     if spec.task == "reconstruction" and found != length * channels:

@@ -29,7 +29,25 @@ def fit_problems(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str
     Returns:
         The option that is wrong, as a path below the stream, and what is wrong with it.
     """
-    return [*_channels(stream, spec), *_window(stream, spec), *_threshold(stream, spec)]
+    return [
+        *_kind(stream, spec),
+        *_channels(stream, spec),
+        *_window(stream, spec),
+        *_threshold(stream, spec),
+    ]
+
+
+def _kind(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str]]:
+    """Compare what the stream brings, pictures or readings, with what the model looks at."""
+    is_of_pictures = stream.format == "image"
+    if spec.task == "deviation" or is_of_pictures == (spec.image is not None):
+        return []
+    if spec.image is None:
+        return [(("model",), "looks at readings in time, and format image brings pictures")]
+    size = f"{spec.image.width} x {spec.image.height}"
+    return [
+        (("format",), f"must be image: the model looks at pictures of {size} pixels, not {stream.format}")
+    ]
 
 
 def _channels(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str]]:

@@ -17,7 +17,16 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gatewayd.config.settings import Name
-from gatewayd.domain.model import Activation, BundleTask, ChannelSpec, ModelSpec, Normalise
+from gatewayd.domain.model import (
+    COLOURS,
+    GREY,
+    Activation,
+    BundleTask,
+    ChannelSpec,
+    ImageSpec,
+    ModelSpec,
+    Normalise,
+)
 from gatewayd.errors import ModelError
 
 FORMAT = 1
@@ -71,6 +80,11 @@ class _Window(_Section):
         return self
 
 
+class _Image(_Section):
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+
+
 class _Output(_Section):
     """What the output means; which of the options are asked for depends on the task."""
 
@@ -96,6 +110,7 @@ class Manifest(_Section):
     task: BundleTask
     channels: tuple[_Channel, ...] = Field(strict=False, min_length=1, max_length=10_000)
     window: _Window
+    image: _Image | None = None
     normalise: Normalise = "training"
     output: _Output = _Output()
     threshold: float | None = None
@@ -112,6 +127,8 @@ class Manifest(_Section):
             if name not in self.files:
                 raise ValueError(f"files: {name} is missing")
         _check_output(self.task, self.output)
+        if self.image is not None:
+            _check_image(self.image, self.window, names, self.normalise)
         return self
 
     def spec(self) -> ModelSpec:
@@ -133,6 +150,7 @@ class Manifest(_Section):
             labels=output.labels or (),
             alert_on=output.alert_on or (),
             activation=output.activation or "none",
+            image=None if self.image is None else ImageSpec(height=self.image.height, width=self.image.width),
         )
 
 
@@ -159,6 +177,22 @@ def _check_output(task: BundleTask, output: _Output) -> None:
             raise ValueError(
                 f"output: alert_on has '{unknown[0]}', which is none of the labels {list(labels)}"
             )
+
+
+def _check_image(image: _Image, window: _Window, channels: list[str], normalise: Normalise) -> None:
+    pixels = image.height * image.width
+    for option, value in (("length", window.length), ("hop", window.hop)):
+        if value != pixels:
+            raise ValueError(
+                f"window.{option}: must be {pixels} (image.height times image.width), not {value}"
+            )
+    if channels != [GREY] and sorted(channels) != sorted(COLOURS):
+        raise ValueError(
+            f"channels: those of an image are {GREY} alone, or {', '.join(COLOURS)} in any order, not "
+            f"{', '.join(channels)}"
+        )
+    if normalise == "running":
+        raise ValueError("normalise: running statistics are of readings in time, and an image has none")
 
 
 def parse_manifest(text: bytes) -> Manifest:
@@ -301,8 +335,10 @@ def render_manifest(
             for channel, mean, std in zip(spec.channels, spec.mean, spec.std, strict=True)
         ],
         "window": window,
-        "output": output,
     }
+    if spec.image is not None:
+        values["image"] = {"height": spec.image.height, "width": spec.image.width}
+    values["output"] = output
     if spec.normalise != "training":
         values["normalise"] = spec.normalise
     if spec.threshold is not None:
