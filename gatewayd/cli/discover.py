@@ -187,8 +187,7 @@ def _table(findings: Findings) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     yield f"{findings.messages} messages on {findings.topics} topics"
     for one in findings.left_out:
-        example = f", such as {one.example}" if one.example else ""
-        yield remark(f"left out: {one.topics} x {one.reason}{example}")
+        yield remark(f"left out: {one.text}")
 
 
 def _row(stream: StreamFound) -> tuple[str, ...]:

@@ -24,7 +24,11 @@ MAX_STREAMS: Final = 100  # of one configuration that a person can read
 MAX_CHANNELS: Final = 64  # of one stream, likewise
 _MOST_FILTERS: Final = 16  # of one stream
 
-_SPARKPLUG_DATA = re.compile(r"spBv1\.0/[^/]+/[ND]DATA/")  # nothing is known of it before a birth was heard
+# topics that should hold readings, and what is wrong where they hold none
+_MISSING: Final = {
+    re.compile(r"spBv1\.0/[^/]+/[ND]DATA/.+", re.DOTALL): "no_birth",
+    re.compile(r"v3/[^/]+/devices/[^/]+/up", re.DOTALL): "no_decoded_payload",
+}
 _ALIKE: Final = 0.5  # of the channels must be common to devices that are put together
 _FEW: Final = 2
 _MOST_COMPARED: Final = 64  # kinds of devices; where there are more, these are no kinds
@@ -87,11 +91,11 @@ class _Discovery:
         classes = [found for kind, topics in kinds.items() for found in self._classes(kind, topics)]
         streams = self._streams(classes)
         left_out = [
-            LeftOut(reason=reason, topics=len(topics), example=topics[0])
+            LeftOut(reason=reason, count=len(topics), example=topics[0])
             for reason, topics in self._left_out.items()
             if topics
         ]
-        left_out += [LeftOut(reason=reason, topics=n, example="") for reason, n in self._uncounted.items()]
+        left_out += [LeftOut(reason=reason, count=n, example="") for reason, n in self._uncounted.items()]
         return Findings(
             streams=tuple(streams),
             left_out=tuple(sorted(left_out, key=lambda one: one.reason)),
@@ -104,10 +108,10 @@ class _Discovery:
     def _classes(self, kind: Kind, topics: Sequence[Topic]) -> list[_Class]:
         sources, silent = read_sources(kind, topics)
         for topic, reason in silent.items():
-            is_data = _SPARKPLUG_DATA.match(topic) is not None
-            if reason == "no_values" and self._families.kind_of(topic) is not None and not is_data:
+            missing = next((why for shape, why in _MISSING.items() if shape.fullmatch(topic)), None)
+            if reason == "no_values" and missing is None and self._families.kind_of(topic) is not None:
                 continue  # it has its place there: an announcement, a state, a command
-            self._left_out["no_birth" if is_data else reason].append(topic)
+            self._left_out[missing or reason].append(topic)
         alike: dict[object, list[Source]] = defaultdict(list)
         for source in sources:
             units = {name: tuple(sorted(series.units)) for name, series in source.series.items()}
@@ -160,13 +164,15 @@ class _Discovery:
         """Return the filters of each stream that a class becomes."""
         topics = one.topics
         whole = [[Pattern(pattern=f"{one.kind.root}/#", topics=tuple(sorted(topics)))]]
+        fields = one.fields
         rivals = {
             topic
             for other in classes
             if other is not one and other.kind == one.kind
             for source in other.sources
+            if not fields.isdisjoint(source.series)
             for topic, held in source.topics.items()
-            if held & one.fields
+            if held & fields
         } - topics
         if one.kind.root is not None and (not rivals or one.kind.format == "sparkplug_b"):
             return whole

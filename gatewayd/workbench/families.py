@@ -19,8 +19,11 @@ _SHELLY_COMPONENT = re.compile(r"[a-z][a-z0-9_]*:[0-9]+")
 _SPARKPLUG = re.compile(r"spBv1\.0/([^/]+)/[ND](?:BIRTH|DATA|DEATH|CMD)/.+", re.DOTALL)
 _HOMIE_DEVICE = ("$homie", "$state", "$description", "$nodes")
 _HOMIE_PROPERTY = ("$datatype", "$unit", "$format")
+_HOMIE_SLASHES = 3  # of a value below the base topic that the convention recommends
 _HOMIE_PROPERTY_LEVELS = 4  # device, node, property, attribute
 _ZIGBEE_BRIDGE = ("devices", "info", "state", "groups", "definitions", "extensions")
+_ZIGBEE_BASE = "zigbee2mqtt"
+_TTN = re.compile(r"v3/[^/]+/devices/[^/]+/(?:up|join|down/[a-z]+|location/[a-z-]+|service/data)", re.DOTALL)
 _ESPHOME_SURE = frozenset({"sensor", "binary_sensor"})
 
 
@@ -57,6 +60,7 @@ class Families:
     _tasmota: set[str] = field(default_factory=set)
     _shelly: set[str] = field(default_factory=set)
     _esphome: set[str] = field(default_factory=set)
+    _ttn: set[str] = field(default_factory=set)
 
     @classmethod
     def among(cls, topics: Iterable[Topic]) -> "Families":
@@ -75,7 +79,7 @@ class Families:
             return Kind(format="sparkplug_b", root=f"spBv1.0/{match[1]}")
         above = _above(topic)
         for base in above:
-            if base in self._homie:
+            if base in self._homie or (base == "homie" and topic.count("/") == _HOMIE_SLASHES):
                 return Kind(format="homie", options=() if base == "homie" else (("base", base),), root=base)
             if base in self._zigbee:
                 options = _zigbee_options(base, self._zigbee[base])
@@ -88,6 +92,8 @@ class Families:
         place = _tasmota_place(topic)
         if place is not None and place[1] in self._tasmota:
             return "tasmota"
+        if topic in self._ttn:
+            return "ttn_v3"
         if not self._shelly.isdisjoint(above) or topic.startswith("shelly-blu/events/"):
             return "shelly_gen2"
         if topic in self.discovery:
@@ -105,6 +111,8 @@ class Families:
             self._homie.add("/".join(levels[:-_HOMIE_PROPERTY_LEVELS]))
         elif len(levels) > 2 and levels[-2] == "bridge" and last in _ZIGBEE_BRIDGE:  # noqa: PLR2004
             self._zigbee.setdefault("/".join(levels[:-2]), set())
+        elif levels[0] == _ZIGBEE_BASE and len(levels) > 1:
+            self._zigbee.setdefault(_ZIGBEE_BASE, set())  # nobody else uses it, bridge or not
         else:
             self._look_at_device(topic, levels)
 
@@ -117,6 +125,8 @@ class Families:
             and _object(topic).keys() & {"Time", "Epoch"}
         ):
             self._tasmota.add(place[1])
+        elif _TTN.fullmatch(topic.name) and "end_device_ids" in _object(topic):
+            self._ttn.add(topic.name)
         elif topic.name.endswith("/events/rpc") and "method" in _object(topic):
             self._shelly.add(topic.name.removesuffix("/events/rpc"))
         elif levels[-2:-1] == ["status"] and _SHELLY_COMPONENT.fullmatch(last) and "id" in _object(topic):

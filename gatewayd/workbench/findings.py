@@ -42,6 +42,37 @@ _SHORT = {
     "ruuvi_raw": "ruuvi",
 }
 
+_REASONS = {
+    "bad_topic": "the topic is not UTF-8",
+    "broker_status": "the broker's own figures",
+    "command": "commands to devices",
+    "compressed": "compressed data",
+    "constant": "values that never change",
+    "counter": "counters",
+    "diagnostic": "the sensors' own health",
+    "discovery": "announcements to Home Assistant",
+    "empty": "nothing was kept of them",
+    "identity": "numbers that measure nothing",
+    "image": "images",
+    "no_birth": "Sparkplug data whose birth was not heard; listen longer, or restart the node",
+    "no_decoded_payload": "LoRaWAN uplinks without decoded_payload; set up a payload formatter",
+    "no_filter": "no topic filter can be written for them",
+    "no_values": "no numbers in them",
+    "own_results": "results of a gatewayd",
+    "switch": "only on and off",
+    "text": "text",
+    "time": "only time stamps",
+    "too_large": "larger than 1 MiB",
+    "too_many_streams": "more kinds of sensors than fit into one file; listen to fewer topics with --topic",
+    "too_many_topics": "on more topics than can be followed; listen to fewer with --topic",
+    "too_much": "payloads beyond the memory for them",
+    "topic_too_long": "the topic is too long",
+    "unknown_binary": "binary data of no known format",
+    "unknown_json": "JSON without numbers to read",
+    "unusable_name": "names of values that are too long",
+    "unusable_topic": "the topic holds characters that no filter can have",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFound:
@@ -83,14 +114,22 @@ class LeftOut:
     """Something that no stream was made of.
 
     Attributes:
-        reason: Constant, in snake_case.
-        topics: How many.
-        example: One of them; empty: none was kept.
+        reason: Constant, in snake_case; ``text`` says it to a person.
+        count: How many topics, or messages where these weren't told apart by topic.
+        example: One of the topics; empty: messages are counted.
     """
 
     reason: str
-    topics: int
+    count: int
     example: str
+
+    @property
+    def text(self) -> str:
+        """How many of what, and why, in words."""
+        what = "topic" if self.example else "message"
+        why = _REASONS.get(self.reason, f"not readable: {self.reason.replace('_', ' ')}")
+        example = f", such as {self.example}" if self.example else ""
+        return f"{self.count} {what}{'s' * (self.count != 1)}: {why}{example}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

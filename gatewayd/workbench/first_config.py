@@ -104,7 +104,8 @@ def free_place(filters: Sequence[str], gateway: str) -> tuple[str, str]:
         ValueError: There is none; a filter covers everything.
     """
     longest = max(one.count("/") for one in filters) + 1
-    roots = [_ROOT, *(f"{_ROOT}-results-{number}" for number in range(1, len(filters) + 1))]
+    others = ["-results", *(f"-results-{number}" for number in range(2, len(filters) + 1))]
+    roots = [_ROOT, *(_ROOT + other for other in others)]
     for between in ("results/" * depth for depth in range(longest + 1)):
         for root in roots:
             place = f"{root}/{gateway}/{between}"
@@ -136,8 +137,7 @@ def _head(findings: Findings, listened: Listened) -> Iterator[str]:
         yield "#"
         yield "# Left out:"
     for one in findings.left_out:
-        example = f", such as {one.example}" if one.example else ""
-        yield f"#   {one.topics} x {one.reason}{remark(example)}"
+        yield f"#   {remark(one.text)}"
     yield ""
     yield "gateway:"
     yield f"  id: {scalar(listened.gateway)}"

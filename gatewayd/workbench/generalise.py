@@ -170,9 +170,11 @@ def _parted(
     values: dict[str, list[Levels]] = defaultdict(list)
     for levels in part:
         values[levels[level]].append(levels)
+    others: dict[str, list[Levels]] = defaultdict(list)
+    for levels in foreign:
+        others[levels[level]].append(levels)
     return [
-        (found, [x for x in foreign if x[level] == value or _UNFIXABLE.search(value)])
-        for value, found in values.items()
+        (found, foreign if _UNFIXABLE.search(value) else others[value]) for value, found in values.items()
     ]
 
 

@@ -83,7 +83,9 @@ def _table_kind(delimiter: str, tables: list[list[list[str]]], rows: list[list[s
         None,
     )
     text = [names[index] for index, number in enumerate(is_number) if not number and index != time]
-    if sum(is_number) - (time is not None and is_number[time]) < 1 or any("," in name for name in names):
+    count = len(columns) - len(text)
+    least = _LEAST_COLUMNS if time is not None or not has_header else 1  # "hello, 3" is no table
+    if count < least or any("," in name for name in names):
         return None
     options = [] if has_header else [("columns", ",".join(names))]
     options += [("delimiter", delimiter)] if delimiter != "," else []

@@ -6,6 +6,7 @@ Only what a name says beyond doubt is taken from it: ``temp_c`` is in °C, ``tem
 import re
 import unicodedata
 from collections.abc import Collection
+from functools import lru_cache
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -120,6 +121,7 @@ def legal_name(text: str, taken: Collection[str] = (), *, otherwise: str) -> str
     return unique
 
 
+@lru_cache(maxsize=4096)
 def last_word(path: str) -> str:
     """Return what a path of keys calls its value, in snake case: ``env.airTemp.0`` → ``air_temp``."""
     parts = [part for part in path.split(".") if part and not part.isdecimal()]

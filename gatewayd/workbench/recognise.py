@@ -6,6 +6,8 @@ reason instead.
 """
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
 from typing import Final, TypeVar, get_args
 
 from gatewayd.config.settings import FormatName
@@ -13,6 +15,7 @@ from gatewayd.domain.topic import TopicFilter
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import parse_json
 from gatewayd.formats.registry import FORMATS
+from gatewayd.formats.sample import SampleFormat, Samples
 from gatewayd.formats.scalar import text_number
 from gatewayd.workbench.families import Families, Kind
 from gatewayd.workbench.layouts import csv_kind, list_kind
@@ -21,6 +24,7 @@ from gatewayd.workbench.times import time_of
 
 SHARE: Final = 0.8  # of the messages that a format must read
 _LOOKED_AT: Final = 12  # messages of a topic
+_TRIED: Final = 3  # messages after which a format that read none of them isn't tried further
 
 T = TypeVar("T")
 
@@ -33,7 +37,13 @@ _SWITCHES = frozenset({"on", "off", "true", "false"})
 _KNOWN = frozenset(get_args(FormatName))
 
 # Narrow first. `ruuvi_raw` has no magic number: its length and first byte have to do, before maps in CBOR.
-_NARROW = ("ttn_v3", "edgex", "cloudevents", "senml_json")
+_NARROW = ("edgex", "senml_json")
+# Whoever writes these keys means the format, even if there is nothing to read just now.
+_MARKED = {
+    "ttn_v3": {"end_device_ids", "uplink_message"},
+    "cloudevents": {"specversion", "source", "type"},
+    "edgex": {"apiVersion", "readings"},
+}
 _BINARY = ("ruuvi_raw", "senml_cbor", "edgex")
 _MAPS = ("flat_cbor", "flat_messagepack")
 
@@ -77,19 +87,20 @@ def by_content(topic: str, heard: Sequence[Heard]) -> Kind | str:
 
 
 def _of_json(topic: str, heard: Sequence[Heard], documents: Sequence[object]) -> Kind | str:
-    if _most(documents, lambda document: isinstance(document, dict) and document.keys() >= _OWN_KEYS):
+    if _have(documents, _OWN_KEYS):
         return "own_results"
     if _most(documents, lambda found: isinstance(found, dict) and len(found.keys() & _DISCOVERY_KEYS) > 1):
         return "discovery"
-    for name in _NARROW:
-        if _reads(name, topic, heard):
-            return Kind(format=name)
+    name = next((name for name, keys in _MARKED.items() if _have(documents, keys)), None)
+    if name is None:
+        name = next((name for name in _NARROW if _reads(name, topic, heard)), None)
+    if name is not None and name in _KNOWN:
+        return Kind(format=name)
     listed = list_kind(topic, documents)
-    if listed is not None and listed.format in _KNOWN and _reads(listed.format, topic, heard, listed):
+    if listed is not None and _reads(listed.format, topic, heard, listed):
         return listed
     if _reads("flat_json", topic, heard) or _holds_text_numbers(documents):
-        name = "flat_json" if _has_dotted_keys(documents) else "json"
-        return Kind(format=name, time=time_of(documents))
+        return Kind(format="flat_json" if _has_dotted_keys(documents) else "json", time=time_of(documents))
     return "unknown_json"
 
 
@@ -133,16 +144,31 @@ def _influx_kind(topic: str, heard: Sequence[Heard]) -> Kind | None:
 
 def _reads(name: str, topic: str, heard: Sequence[Heard], kind: Kind | None = None) -> bool:
     """Tell whether a format reads most of the messages without an error and finds values in them."""
-    if name not in _KNOWN:
+    reader = None if name not in _KNOWN else _plain_reader(name) if kind is None else _reader(kind)
+    if reader is None:
         return False
-    given = {} if kind is None or kind.time is None else {"time": kind.time}
-    try:
-        reader = FORMATS[name].from_text(dict(() if kind is None else kind.options), **given)
-    except ValueError:
-        return False  # its extra isn't installed
-    results = [reader.decode(topic, one.payload, arrived_at=one.arrived_at) for one in heard]
+    results: list[Samples] = []
+    for one in heard:
+        results.append(reader.decode(topic, one.payload, arrived_at=one.arrived_at))
+        if len(results) == _TRIED and all(result.errors for result in results):
+            return False
     is_found = any(result.samples for result in results)
     return is_found and _most(results, lambda result: not result.errors)
+
+
+@cache
+def _plain_reader(name: str) -> SampleFormat | None:
+    """Return a format without options; none of those that are tried here keeps anything between messages."""
+    return _reader(Kind(format=name))
+
+
+def _reader(kind: Kind) -> SampleFormat | None:
+    """Return a format; None: the extra that it needs isn't installed, or it can't be had with these options."""
+    given = {} if kind.time is None else {"time": kind.time}
+    try:
+        return FORMATS[kind.format].from_text(dict(kind.options), **given)
+    except ValueError:
+        return None
 
 
 def _paths_of(name: str, topic: str, heard: Sequence[Heard]) -> list[object]:
@@ -154,6 +180,11 @@ def _paths_of(name: str, topic: str, heard: Sequence[Heard]) -> list[object]:
 
 def _most(items: Sequence[T], is_so: Callable[[T], bool]) -> bool:
     return sum(map(is_so, items)) >= SHARE * len(items)
+
+
+def _have(documents: Sequence[object], keys: AbstractSet[str]) -> bool:
+    """Tell whether most documents are objects with all of these keys."""
+    return _most(documents, lambda document: isinstance(document, dict) and document.keys() >= keys)
 
 
 def _json(payload: bytes) -> object:

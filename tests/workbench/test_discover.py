@@ -52,6 +52,7 @@ EXPECTED = {
         ("lora/{device}/cbor", {"temp", "vbat_mv"}, 2),
         ("node/{device}/msgpack", {"temp", "vbat_mv"}, 2),
     ],
+    plant.lists: [("kepware/press", {"press.in", "press.out"}, 1)],
     plant.ruuvi: [
         (
             "ruuvi/raw",
@@ -95,19 +96,13 @@ def test_a_make_is_recognised_and_read(make, tmp_path):
     check_reads_all(findings, tmp_path, said)
 
 
-def test_a_list_of_samples_is_read_by_its_own_format_where_the_configuration_has_it(tmp_path):
-    said = plant.talk([plant.lists], SECONDS)
-    findings = discover(overhear(said))
-    check_reads_all(findings, tmp_path, said)
-
-
 def test_all_makes_together_are_found_as_each_alone(tmp_path):
     said = plant.talk(plant.ALL, SECONDS)
     findings = discover(overhear(said))
     expected = [one for streams in EXPECTED.values() for one in streams]
     assert all(one in [shape(stream) for stream in findings.streams] for one in expected)
     names = [stream.name for stream in findings.streams]
-    assert len(set(names)) == len(names) == len(expected) + 1  # and the list of samples
+    assert len(set(names)) == len(names) == len(expected)
     prepared, _ = check_reads_all(findings, tmp_path, said)
     assert prepared.settings.streams.keys() == set(names)
     assert {one.reason for one in findings.left_out} == {"own_results", "text"}
@@ -227,7 +222,7 @@ def test_sparkplug_without_a_birth_is_named_as_such():
     said = [one for one in plant.talk([plant.sparkplug], 9) if "BIRTH" not in one[1]]
     findings = discover(overhear(said))
     assert not findings.streams
-    assert [(one.reason, one.topics) for one in findings.left_out] == [("no_birth", 1)]
+    assert [(one.reason, one.count) for one in findings.left_out] == [("no_birth", 1)]
 
 
 def test_zigbee2mqtt_with_a_topic_for_each_value_is_aligned(tmp_path):
@@ -267,7 +262,7 @@ def test_there_is_a_limit_to_streams_and_what_is_beyond_is_counted():
     said = [one for n in range(120) for one in json_pumps(f"s{n}x/a/b", keys=(f"k{n}", "x"), count=3)]
     findings = discover(overhear(said))
     assert len(findings.streams) == MAX_STREAMS
-    assert [(one.reason, one.topics) for one in findings.left_out] == [("too_many_streams", 20)]
+    assert [(one.reason, one.count) for one in findings.left_out] == [("too_many_streams", 20)]
 
 
 def test_the_findings_do_not_depend_on_the_order_of_topics():

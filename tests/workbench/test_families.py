@@ -28,7 +28,15 @@ def kind(topic, *said):
             [("my/base/d/n/p/$datatype", "float")],
             Kind(format="homie", options=(("base", "my/base"),), root="my/base"),
         ),
-        ("homie/d/n/p", [("other/d/$state", "ready")], None),
+        ("homie/d/n/p", (), Kind(format="homie", root="homie")),
+        ("homie/d/p", [("other/d/$state", "ready")], None),
+        ("zigbee2mqtt/d", [("zigbee2mqtt/d", "{}")], Kind(format="zigbee2mqtt", root="zigbee2mqtt")),
+        (
+            "v3/app/devices/d/join",
+            [("v3/app/devices/d/join", '{"end_device_ids":{}}')],
+            Kind(format="ttn_v3"),
+        ),
+        ("v3/app/devices/d/up", [("v3/app/devices/d/up", '{"temp":3}')], None),
         ("z/dev", [("z/bridge/state", "online"), ("z/dev", "{}")], Kind(format="zigbee2mqtt", root="z")),
         (
             "a/z/dev",

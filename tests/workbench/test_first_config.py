@@ -7,11 +7,146 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.config.document import Items, Scalar, Table, read_document
+from gatewayd.config.parse import load_config
+from gatewayd.config.settings import BrokerSettings, TlsSettings
 from gatewayd.domain.topic import filters_overlap
 from gatewayd.workbench.discover import discover
-from gatewayd.workbench.first_config import free_place, remark, scalar
+from gatewayd.workbench.findings import Findings
+from gatewayd.workbench.first_config import Listened, free_place, remark, scalar, write_config
 from tests.support import plant
-from tests.support.discovered import configured, overhear
+from tests.support.discovered import LISTENED, configured, found, overhear
+
+PUMPS = """\
+# A first configuration, from 30 s of listening to 127.0.0.1:1883: 45 messages on 9 topics.
+# Ranges and intervals are what was seen, not what is possible. There is no model yet: a stream is scored by
+# how far its readings are from their own running mean. Check a change with `gatewayd check -c FILE`.
+#
+# Left out:
+#   2 topics: text, such as heat/b1/mode
+
+gateway:
+  id: gw
+
+brokers:
+  local:
+    host: 127.0.0.1
+    port: 1883
+
+streams:
+  # 2 devices: b1, b2; 10 messages, each device every 1 s
+  # e.g. on heat/b1/flow_temperature
+  heat-flow_temperature:
+    from: local
+    topic: heat/{device}/flow_temperature
+    format: number
+    channels:
+      # 55 .. 59.927 in 10 readings
+      flow_temperature:
+        unit: ""
+        #min: 49
+        #max: 66
+    publish:
+      to: local
+      topic: gatewayd/{gateway}/{stream}/{device}
+
+  # 2 devices: b1, b2; 10 messages, each device every 1 s
+  # e.g. on heat/b1/pressure_bar
+  heat-pressure_bar:
+    from: local
+    topic: heat/{device}/pressure_bar
+    format: number
+    channels:
+      # 1.5 .. 1.993 in 10 readings
+      pressure_bar:
+        unit: bar
+        #min: 1
+        #max: 2.5
+    publish:
+      to: local
+      topic: gatewayd/{gateway}/{stream}/{device}
+
+  # 3 devices: pump-1, pump-2, pump-3; 15 messages, each device every 1 s
+  # e.g. on site/line1/pump-1/telemetry
+  pump:
+    from: local
+    topic: site/{line}/{device}/telemetry
+    format: json
+    time:
+      field: ts
+    channels:
+      # 47.206 .. 59.699 in 15 readings
+      temperature:
+        unit: ""
+        #min: 30
+        #max: 80
+      # 0.158 .. 0.399 in 15 readings
+      vibration:
+        unit: ""
+        #min: 0
+        #max: 0.7
+      # 3.004 .. 4.909 in 15 readings
+      motor.current_a:
+        unit: A
+        #min: 1
+        #max: 7
+      # not running: on or off, no measurement (1 .. 1)
+      # not cycles: a counter: it only grows (100 .. 104)
+    publish:
+      to: local
+      topic: gatewayd/{gateway}/{stream}/{line}/{device}
+"""
+
+
+def test_the_file_reads_as_a_person_would_write_it():
+    findings = discover(overhear(plant.talk([plant.pumps, plant.numbers], 5)))
+    assert write_config(findings, LISTENED) == PUMPS
+
+
+def test_how_the_broker_was_reached_stands_in_the_file(tmp_path):
+    findings = found(("a/p1", "1"), ("a/p1", "3"))
+    for name in ("password", "ca.pem"):
+        (tmp_path / name).write_text("secret")
+    broker = BrokerSettings(
+        host="broker.example",
+        username="no",
+        password_file=str(tmp_path / "password"),
+        tls=TlsSettings(ca_file="ca file.pem", insecure_skip_verify=True),
+    )
+    text = write_config(findings, Listened(broker=broker, gateway="gw", seconds=1))
+    path = tmp_path / "first.yaml"
+    path.write_text(text)
+    assert load_config(path).settings.brokers["local"] == broker.model_copy(update={"port": 8883})
+    plain = write_config(
+        findings, Listened(broker=BrokerSettings(host="h", tls=TlsSettings()), gateway="gw", seconds=1)
+    )
+    path.write_text(plain)
+    assert load_config(path).settings.brokers["local"].tls == TlsSettings()
+
+
+def test_results_keep_out_of_the_way_of_sensors_that_publish_there(tmp_path):
+    said = [
+        one
+        for n in range(9)
+        for one in (("gatewayd/gw/a/p1/x", f"{n % 4}"), ("gatewayd/gw/a/p2/x", f"{n % 3}"))
+    ]
+    prepared, text = configured(found(*said), tmp_path)
+    (stream,) = prepared.settings.streams.values()
+    assert stream.topic == "gatewayd/gw/a/{device}/x"
+    assert stream.publish.topic == "gatewayd-results/{gateway}/{stream}/{device}"
+    assert prepared.settings.brokers["local"].status_topic == "gatewayd-results/{gateway}/status", text
+
+
+def test_without_a_stream_there_is_no_file():
+    with pytest.raises(ValueError, match="no stream"):
+        write_config(Findings(streams=(), left_out=(), messages=0, topics=0), LISTENED)
+
+
+def test_a_file_of_any_size_is_cut_where_check_would_refuse_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("gatewayd.workbench.first_config.MAX_TEXT_BYTES", 900)
+    prepared, text = configured(discover(overhear(plant.talk([plant.pumps, plant.numbers], 5))), tmp_path)
+    assert list(prepared.settings.streams) == ["heat-flow_temperature", "heat-pressure_bar"]
+    assert "# More was found than fits into one file" in text
+
 
 NASTY = st.one_of(
     st.text(max_size=40),
@@ -67,7 +202,7 @@ def test_plain_texts_stay_plain():
 
 
 LEVEL = st.one_of(
-    st.sampled_from(["+", "gatewayd", "gw", "results", "status", "gatewayd-results-1"]),
+    st.sampled_from(["+", "gatewayd", "gw", "results", "status", "gatewayd-results"]),
     st.text(alphabet="ab+", min_size=1, max_size=1),
 )
 FILTERS = st.lists(

@@ -48,7 +48,7 @@ def test_tables(text, options, time, rows):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hello", "hello, world", "a,b", "a,b\nc,d", "1,2\n3", "x,x\n1,2\n", "\n"]
+    "text", ["", "hello", "hello, world", "hello, 3", "a,b", "a,b\nc,d", "1,2\n3", "x,x\n1,2\n", "\n"]
 )
 def test_what_is_no_table(text):
     kind = csv_kind([text])
