@@ -135,6 +135,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     help="Reconstruction error.",
 )
 @click.option(
+    "--normalise",
+    type=click.Choice(["training", "window", "robust"]),
+    default=_DEFAULTS.normalise,
+    show_default=True,
+    help="What z-scores are distances from: the training data's mean, the window's own, or its median.",
+)
+@click.option(
     "--max-gap-s",
     type=click.FloatRange(0, min_open=True),
     help="Longest time between two readings of one window; any.",
@@ -172,6 +179,7 @@ def command(
     quantile: float,
     margin: float,
     error: Literal["mse", "mae"],
+    normalise: Literal["training", "window", "robust"],
     max_gap_s: float | None,
     epochs: int,
     seed: int,
@@ -205,6 +213,7 @@ def command(
         threshold_quantile=quantile,
         threshold_margin=margin,
         error=error,
+        normalise=normalise,
         labels=labels,
         alert_on=alerting,
         max_gap_s=max_gap_s,

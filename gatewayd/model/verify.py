@@ -13,7 +13,7 @@ import numpy as np
 from gatewayd.errors import ModelError, RejectedInputError
 from gatewayd.model.bundle import Bundle
 from gatewayd.pipeline.infer import Model
-from gatewayd.pipeline.normalise import z_scores
+from gatewayd.pipeline.normalise import normalised
 from gatewayd.pipeline.quantise import quantise
 
 STEPS_TOLERANCE = 2
@@ -55,7 +55,7 @@ def compare_golden(bundle: Bundle, model: Model) -> GoldenResult:
             name.
     """
     spec, golden = bundle.spec, bundle.golden
-    raw, _ = quantise(z_scores(golden.windows, spec.mean, spec.std), model.input)
+    raw, _ = quantise(normalised(golden.windows, spec), model.input)
     try:
         found = model.invoke(raw.reshape(len(raw), *model.input.shape))
     except RejectedInputError as error:

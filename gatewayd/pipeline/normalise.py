@@ -6,6 +6,7 @@ Here is what needs no memory; ``baseline`` keeps a running estimate of each devi
 import numpy as np
 
 from gatewayd.domain.arrays import Float32, Float64
+from gatewayd.domain.model import ModelSpec
 
 # Beyond this a z-score says no more than "impossibly far", and its square still fits a float32.
 LIMIT = np.float32(1e15)
@@ -41,6 +42,23 @@ def z_scores(values: Float64, mean: Float64, std: Float64) -> Float32:
     with np.errstate(over="ignore"):  # what overflows is limited below
         distances = (values - mean) / std
     return limited(distances)
+
+
+def normalised(windows: Float64, spec: ModelSpec, floor: Float64 | float = 0.0) -> Float32:
+    """Normalise windows as their model was trained, where no device's history is needed for it.
+
+    Args:
+        windows: Shape ``(k, length, channels)``, in each channel's unit; finite.
+        spec: The model's numbers. ``running`` is measured by the training's statistics here: what is usual for a device
+            is known to ``Baseline`` alone.
+        floor: Shape ``(channels,)``, or one for all; see ``least_std``.
+    """
+    least = np.broadcast_to(np.asarray(floor, dtype=np.float64), spec.mean.shape)
+    if spec.normalise == "window":
+        return window_z_scores(windows, least)
+    if spec.normalise == "robust":
+        return robust_z_scores(windows, least)
+    return z_scores(windows, spec.mean, spec.std)
 
 
 def window_z_scores(windows: Float64, floor: Float64) -> Float32:

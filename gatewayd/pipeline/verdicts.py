@@ -28,7 +28,7 @@ from gatewayd.pipeline.flood import Flood, FloodChange, Sifted
 from gatewayd.pipeline.home_assistant import HomeAssistant, Watched
 from gatewayd.pipeline.infer import Inference, Model, infer
 from gatewayd.pipeline.lifecycle import AlarmRule, Identify, Key
-from gatewayd.pipeline.normalise import robust_z_scores, window_z_scores, z_scores
+from gatewayd.pipeline.normalise import normalised
 from gatewayd.pipeline.score import Scores, score
 from gatewayd.pipeline.steps import Turn
 from gatewayd.pipeline.threshold import PeaksOverThreshold
@@ -125,16 +125,16 @@ class Verdicts:
             return
         self.counts["windows"] += len(happening)
         if self._baseline is None:
-            self._score(happening, self._normalised(happening), outcome)
+            self._score(happening, normalised(happening.values, self._spec, self._floor), outcome)
             return
         for rows in rounds(happening.device):
             windows = happening if len(rows) == len(happening) else happening.only(rows)
-            normalised, is_ready = self._baseline.z_scores(windows)
+            z, is_ready = self._baseline.z_scores(windows)
             is_anomalous = np.zeros(len(windows), dtype=np.bool_)
-            self._leave_out_flat(windows, normalised)
+            self._leave_out_flat(windows, z)
             ready = np.flatnonzero(is_ready)
             if len(ready):
-                is_anomalous[ready] = self._score(windows.only(ready), normalised[ready], outcome)
+                is_anomalous[ready] = self._score(windows.only(ready), z[ready], outcome)
             self.unscored["warming_up"] += len(windows) - len(ready)
             self._baseline.learn_round(windows, is_anomalous)
 
@@ -255,7 +255,7 @@ class Verdicts:
         )
         self._publish(changes, outcome)
 
-    def _leave_out_flat(self, windows: WindowBatch, normalised: Float32) -> None:
+    def _leave_out_flat(self, windows: WindowBatch, z: Float32) -> None:
         """Set the z-scores of channels that never varied to 0, unless a ``resolution`` says what a difference means.
 
         Divided by next to nothing, the first change of the last digit would be millions of standard deviations.
@@ -264,25 +264,18 @@ class Verdicts:
         is_flat = self._baseline.is_low_variance(windows.device) & (self._floor == 0)
         if not is_flat.any():
             return
-        is_new = is_flat & (normalised != 0).any(axis=1)
+        is_new = is_flat & (z != 0).any(axis=1)
         self.marked["low_variance"] += int(np.count_nonzero(is_new))
-        normalised[np.broadcast_to(is_flat[:, None], normalised.shape)] = 0.0
+        z[np.broadcast_to(is_flat[:, None], z.shape)] = 0.0
 
-    def _normalised(self, windows: WindowBatch) -> Float32:
-        if self._spec.normalise == "window":
-            return window_z_scores(windows.values, self._floor)
-        if self._spec.normalise == "robust":
-            return robust_z_scores(windows.values, self._floor)
-        return z_scores(windows.values, self._spec.mean, self._spec.std)
-
-    def _score(self, windows: WindowBatch, normalised: Float32, outcome: Outcome) -> Bool:
+    def _score(self, windows: WindowBatch, z: Float32, outcome: Outcome) -> Bool:
         """Score windows and decide on each, in order; return which are anomalous."""
-        inference = infer(self._model, normalised)
+        inference = infer(self._model, z)
         if inference.saturated.any():
             for channel, count in zip(self._spec.channels, inference.saturated.tolist(), strict=True):
                 self.saturated[channel.name] += count
-        scores = score(inference.outputs, normalised, self._spec)
-        drifts = self._drifts(windows, normalised, scores)
+        scores = score(inference.outputs, z, self._spec)
+        drifts = self._drifts(windows, z, scores)
         is_anomalous = np.zeros(len(windows), dtype=np.bool_)
         for row, device, start, end, value, contributions, by_label in self._rows(windows, inference, scores):
             decision = self.decider.judge(device=device, end=end, score=value, contributions=contributions)
@@ -349,16 +342,16 @@ class Verdicts:
                 dict(zip(labels, probabilities[row], strict=True)) if probabilities is not None else None,
             )
 
-    def _drifts(self, windows: WindowBatch, normalised: Float32, scores: Scores) -> _Drifts:
+    def _drifts(self, windows: WindowBatch, z: Float32, scores: Scores) -> _Drifts:
         """Return what began to drift, or came back, by the device and the end of the window that shows it."""
         found: _Drifts = {}
         # A window without a score says nothing here either: what it showed would come out at no decision.
         is_finite = np.isfinite(scores.score)
         if self._input_drift is not None:
-            total = np.zeros((len(windows), normalised.shape[2]))
-            for sample in range(normalised.shape[1]):  # sample by sample: no sum depends on its neighbours
-                total += normalised[:, sample]
-            mean = np.where(is_finite[:, None], total / normalised.shape[1], np.nan)
+            total = np.zeros((len(windows), z.shape[2]))
+            for sample in range(z.shape[1]):  # sample by sample: no sum depends on its neighbours
+                total += z[:, sample]
+            mean = np.where(is_finite[:, None], total / z.shape[1], np.nan)
             for change in self._input_drift.update(windows.device, mean, windows.end):
                 found.setdefault((change.device, change.at), []).append(("input_drift", change))
         if self._score_drift is not None:

@@ -11,7 +11,7 @@ from gatewayd.domain.arrays import Float64, Int64
 from gatewayd.domain.model import ModelSpec
 from gatewayd.errors import ModelError
 from gatewayd.pipeline.infer import Model, infer
-from gatewayd.pipeline.normalise import z_scores
+from gatewayd.pipeline.normalise import normalised
 from gatewayd.pipeline.score import score
 
 _CHUNK = 4096  # windows at a time: bounds memory, changes no result
@@ -42,7 +42,7 @@ def score_windows(model: Model, spec: ModelSpec, windows: Float64) -> Scored:
     saturated = np.zeros(len(spec.channels), np.int64)
     for start in range(0, len(windows), _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        z = z_scores(windows[chunk], spec.mean, spec.std)
+        z = normalised(windows[chunk], spec)
         inference = infer(model, z)
         if inference.is_failed.any() or not np.isfinite(inference.outputs).all():
             raise ModelError(f"{spec.name}: fails on a recorded window")

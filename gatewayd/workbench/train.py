@@ -20,7 +20,7 @@ from gatewayd.domain.model import ModelSpec
 from gatewayd.errors import ConfigError, Problem
 from gatewayd.model.bundle import Golden, write_bundle
 from gatewayd.model.interpreter import Interpreter
-from gatewayd.pipeline.normalise import z_scores
+from gatewayd.pipeline.normalise import normalised
 from gatewayd.pipeline.quantise import quantise
 from gatewayd.workbench.evaluate import Scored, score_windows
 from gatewayd.workbench.fit import Fitted, Job, Recipe, fit
@@ -51,6 +51,7 @@ class TrainOptions:
         threshold_quantile: Of the held-out scores, 0..1 (1: the greatest).
         threshold_margin: Factor on that quantile.
         error: Reconstruction error: mean squared or mean absolute.
+        normalise: What z-scores are distances from: the training rows' mean, the window's own, or its median.
         labels: Names of classes 0, 1, …; classifier only.
         alert_on: Classes whose probability is the score; classifier only.
         max_gap_s: Longest time between two readings of one window; None: any.
@@ -70,6 +71,7 @@ class TrainOptions:
     threshold_quantile: float = 1.0
     threshold_margin: float = 1.5
     error: Literal["mse", "mae"] = "mse"
+    normalise: Literal["training", "window", "robust"] = "training"
     labels: tuple[str, ...] = ("normal", "anomalous")
     alert_on: tuple[str, ...] = ("anomalous",)
     max_gap_s: float | None = None
@@ -167,7 +169,7 @@ def train(tables: Sequence[Table], options: TrainOptions, out: Path) -> Report:
         seed=options.seed,
     )
     labels = np.concatenate([_labels_of(part, part.fitted(options.train_every)) for part in parts])
-    result = fit(job, z_scores(fitted_on, spec.mean, spec.std), labels)
+    result = fit(job, normalised(fitted_on, spec), labels)
     counts, saturated = {}, 0.0
     models = {"float32": Interpreter(result.float32), "int8": Interpreter(result.int8)}
     specs = {name: _with_threshold(model, spec, held_out, options) for name, model in models.items()}
@@ -250,6 +252,7 @@ def _spec(table: Table, options: TrainOptions, rows: Float64) -> ModelSpec:
         std=rows.std(axis=0),
         threshold=_PROBABLE if is_classifier else None,
         error=options.error,
+        normalise=options.normalise,
         labels=options.labels if is_classifier else (),
         alert_on=options.alert_on if is_classifier else (),
         activation="softmax" if is_classifier else "none",
@@ -306,7 +309,7 @@ def _labels_of(part: _Part, windows: Windows) -> Int64:
 
 def _golden(model: Interpreter, spec: ModelSpec, windows: Float64) -> Golden:
     chosen = windows[np.linspace(0, len(windows) - 1, min(_GOLDEN, len(windows)), dtype=int)]
-    raw, _ = quantise(z_scores(chosen, spec.mean, spec.std), model.input)
+    raw, _ = quantise(normalised(chosen, spec), model.input)
     outputs = model.invoke(raw.reshape(len(raw), *model.input.shape))
     return Golden(windows=chosen, outputs=outputs, runtime=model.runtime)
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from gatewayd.pipeline.normalise import (
     LIMIT,
     least_std,
+    normalised,
     robust_z_scores,
     window_z_scores,
     z_scores,
 )
+from tests.support.models import make_spec
 
 
 def z(values, mean, std):
@@ -225,3 +228,18 @@ def test_the_least_std_is_the_greatest_of_what_was_asked_for_and_the_rounding():
 @OWN
 def test_no_windows_have_no_z_scores(normalise):
     assert normalise(np.empty((0, 4, 2)), np.zeros(2)).shape == (0, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("training", lambda w, spec: z_scores(w, spec.mean, spec.std)),
+        ("running", lambda w, spec: z_scores(w, spec.mean, spec.std)),
+        ("window", lambda w, _spec: window_z_scores(w, np.zeros(2))),
+        ("robust", lambda w, _spec: robust_z_scores(w, np.zeros(2))),
+    ],
+)
+def test_a_model_s_mode_decides(mode, expected):
+    spec = replace(make_spec(2, 5), normalise=mode)
+    windows = np.random.default_rng(1).normal(3, 2, (4, 5, 2))
+    assert normalised(windows, spec).tobytes() == expected(windows, spec).tobytes()

@@ -10,6 +10,7 @@ import pytest
 from gatewayd.errors import ConfigError
 from gatewayd.model.bundle import load_bundle
 from gatewayd.model.interpreter import open_model
+from gatewayd.model.verify import compare_golden
 from gatewayd.workbench import train as train_module
 from gatewayd.workbench.evaluate import score_windows
 from gatewayd.workbench.metrics import Counts, count
@@ -115,6 +116,18 @@ class TestBundle:
         held_out = windows.select((windows.rows[:, 0] >= 375) & (windows.rows[:, -1] < 500))
         scores = score_windows(open_model(bundle), bundle.spec, held_out.values).scores
         assert bundle.spec.threshold == pytest.approx(scores.max() * 1.5)
+
+    @pytest.mark.parametrize("mode", ["window", "robust"])
+    def test_another_normalisation_travels_with_the_model(self, tmp_path, recording, mode):
+        report = train([recording], dataclasses.replace(OPTIONS, normalise=mode), tmp_path / "pump")
+        bundle = load_bundle(tmp_path / "pump")
+        assert bundle.spec.normalise == report.spec.normalise == mode
+        assert compare_golden(bundle, open_model(bundle)).is_met
+        moved = bundle.golden.windows + 1000.0  # a level is nothing to such a model
+        scores = score_windows(open_model(bundle), bundle.spec, moved).scores
+        assert scores == pytest.approx(
+            score_windows(open_model(bundle), bundle.spec, bundle.golden.windows).scores, rel=0.05
+        )
 
     def test_the_fault_is_found_by_float_and_int8_alike(self, trained):
         counts = trained[1].counts
