@@ -1,6 +1,8 @@
 """Whatever talks on a broker, the configuration that is made of it reads it: every sensor, nothing rejected."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gatewayd.config.settings import StreamSettings
 from gatewayd.workbench.discover import MAX_STREAMS, discover
@@ -271,3 +273,36 @@ def test_the_findings_do_not_depend_on_the_order_of_topics():
     assert {(s.name, *s.filters) for s in streams_of(said)} == {
         (s.name, *s.filters) for s in streams_of(mixed)
     }
+
+
+LEVELS = st.sampled_from(["a", "b", "p1", "p2", "temp", "x1f3"])
+PLANTS = st.dictionaries(
+    st.lists(LEVELS, min_size=1, max_size=4).map("/".join),
+    st.one_of(
+        st.frozensets(st.sampled_from(["temp", "flow", "value", "x", "a.b"]), min_size=1),
+        st.sampled_from(["number", "text"]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def payload_of(kind, second):
+    if kind == "text":
+        return b"all is well"
+    if kind == "number":
+        return str(plant.wave(second, 1, 9)).encode()
+    return plant.as_json({key: plant.wave(second, 1, 9, len(key)) for key in sorted(kind)})
+
+
+@settings(deadline=None)
+@given(PLANTS)
+def test_whatever_stands_beside_what_nothing_is_rejected_and_all_is_read(tmp_path_factory, topics):
+    said = [(float(n), topic, payload_of(kind, n), False) for n in range(4) for topic, kind in topics.items()]
+    findings = discover(overhear(said))
+    sensors = {topic for topic, kind in topics.items() if kind != "text"}
+    assert sum(one.count for one in findings.left_out) == len(topics) - len(sensors)
+    assert bool(findings.streams) == bool(sensors)
+    if sensors:
+        _, figures = check_reads_all(findings, tmp_path_factory.mktemp("plant"), said)
+        assert figures.readings == 4 * len(sensors)
