@@ -17,6 +17,7 @@ _VERBS = {
     "check": "Say all that is wrong with a configuration, or what it would run.",
     "discover": "Listen to a broker, write a first configuration.",
     "model": "Show and verify model bundles.",
+    "replay": "Run a recording through a configuration, faster than real time.",
     "run": "Run the gateway.",
     "train": "Make a model bundle from recorded readings (extra 'train').",
 }
