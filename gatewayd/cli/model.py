@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -75,8 +76,11 @@ def _lines(bundle: Bundle) -> list[tuple[str, str]]:
             "threshold",
             "none: the configuration gives one" if spec.threshold is None else f"{spec.threshold:g}",
         ),
-        ("window", f"{spec.length} readings, hop {spec.hop}{interval}"),
     ]
+    if spec.image is not None:
+        lines.append(("pictures", f"{spec.image.width} x {spec.image.height} pixels"))
+    else:
+        lines.append(("window", f"{spec.length} readings, hop {spec.hop}{interval}"))
     width = max(len(channel.name) for channel in spec.channels)
     for index, channel in enumerate(spec.channels):
         numbers = f"mean {spec.mean[index]:g}, std {spec.std[index]:g}"
@@ -159,6 +163,7 @@ def _as_values(bundle: Bundle, result: GoldenResult | None, problem: str | None)
         "activation": spec.activation,
         "threshold": spec.threshold,
         "window": {"length": spec.length, "hop": spec.hop, "interval_s": spec.interval_s},
+        "image": None if spec.image is None else asdict(spec.image),
         "channels": [
             {"name": channel.name, "unit": channel.unit, "mean": float(mean), "std": float(std)}
             for channel, mean, std in zip(spec.channels, spec.mean, spec.std, strict=True)

@@ -29,8 +29,7 @@ def fit_problems(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str
     Returns:
         The option that is wrong, as a path below the stream, and what is wrong with it.
     """
-    return [
-        *_kind(stream, spec),
+    return _kind(stream, spec) or [
         *_channels(stream, spec),
         *_window(stream, spec),
         *_threshold(stream, spec),

@@ -39,13 +39,23 @@ def test_show_says_what_a_bundle_is():
     assert lines[-1].startswith("golden      ok on ")
 
 
+def test_show_says_what_pictures_a_model_looks_at():
+    lines = invoke("show", MODELS / "camera_int8").stdout.splitlines()
+    assert lines[4:6] == ["pictures    24 x 16 pixels", "channels    red    no unit: mean 83.7, std 44.8"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_show_as_json_has_the_same_facts(name):
     bundle = golden_bundle(name)
     values = json.loads(invoke("show", "--json", MODELS / name).stdout)
     assert values["name"] == name
     assert values["threshold"] == bundle.spec.threshold
-    assert values["window"] == {"length": bundle.spec.length, "hop": bundle.spec.hop, "interval_s": 0.05}
+    assert values["window"] == {
+        "length": bundle.spec.length,
+        "hop": bundle.spec.hop,
+        "interval_s": bundle.spec.interval_s,
+    }
+    assert values["image"] == ({"height": 16, "width": 24} if name == "camera_int8" else None)
     assert [channel["mean"] for channel in values["channels"]] == bundle.spec.mean.tolist()
     assert values["input"] == {
         "shape": list(bundle.input.shape),

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gatewayd.model.bundle as module
+from gatewayd.domain.model import ImageSpec
 from gatewayd.errors import ModelError
 from gatewayd.model.bundle import load_bundle, write_bundle
 from gatewayd.model.interpreter import Interpreter
@@ -216,6 +217,21 @@ def test_golden_vectors_must_be_finite(folder):
     ("name", "changes", "message"),
     [
         ("dense_int8", {"length": 16}, "wants 128 values a window (shape [32, 4]), but the bundle gives 64"),
+        (
+            "camera_int8",
+            {"length": 288, "hop": 288, "image": ImageSpec(height=24, width=12)},
+            "wants 1152 values a window (shape [16, 24, 3]), but the bundle gives 864 (24 rows of 12",
+        ),
+        (
+            "camera_int8",
+            {"image": ImageSpec(height=24, width=16)},
+            "wants 1152 values a window (shape [16, 24, 3]), but the bundle gives 1152 (24 rows of 16",
+        ),
+        (
+            "camera_int8",
+            {"image": None},
+            "wants 1152 values a window (shape [16, 24, 3]), but the bundle gives 1152 (384 readings of 3 channels)",
+        ),
         ("gru_float32", {"task": "reconstruction"}, "gives 1 values a window, but a window has 48"),
         ("classifier_int8", {"task": "score"}, "gives 3 values a window, but a score is one"),
         (

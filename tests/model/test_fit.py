@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.config.settings import StreamSettings
-from gatewayd.domain.model import ChannelSpec, ModelSpec
+from gatewayd.domain.model import ChannelSpec, ImageSpec, ModelSpec
 from gatewayd.model.fit import channel_order, fit_problems
 
 
@@ -126,3 +126,25 @@ def test_a_unit_may_be_typed_in_any_way(unit):
 def test_what_does_not_fit_is_named_at_its_option(changes, model, expected):
     found = [(".".join(loc), message) for loc, message in fit_problems(stream(**changes), spec(**model))]
     assert found == expected
+
+
+def test_a_stream_of_pictures_needs_a_model_of_pictures_and_the_other_way_round():
+    picture = {
+        "channels": (ChannelSpec(name="grey", unit=""),),
+        "mean": np.array([99.0]),
+        "std": np.array([9.0]),
+        "length": 12,
+        "hop": 12,
+        "image": ImageSpec(height=3, width=4),
+    }
+    camera = stream(format="image", channels={"grey": {}})
+    assert fit_problems(camera, spec(**picture)) == []
+    assert fit_problems(camera, spec()) == [
+        (("model",), "looks at readings in time, and format image brings pictures")
+    ]
+    message = "must be image: the model looks at pictures of 4 x 3 pixels, not json"
+    assert fit_problems(stream(), spec(**picture)) == [(("format",), message)]
+    assert fit_problems(stream(format="image", channels={"red": {}}), spec(**picture))[0] == (
+        ("channels", "red"),
+        "the model has no such channel; it has grey",
+    )

@@ -62,7 +62,7 @@ def test_outputs_depend_on_neither_the_batch_nor_the_neighbours(name):
     assert model.invoke(windows[order]).tobytes() == alone[order].tobytes()
 
 
-@pytest.mark.parametrize("name", ["dense_int8", "conv_int8", "classifier_int8"])
+@pytest.mark.parametrize("name", ["dense_int8", "conv_int8", "classifier_int8", "camera_int8"])
 def test_int8_models_are_batched(name):
     assert Interpreter(golden_bundle(name).model).batch_sizes == module.BATCH_SIZES
 

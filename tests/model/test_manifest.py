@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.domain.model import ChannelSpec, ModelSpec
+from gatewayd.domain.model import ChannelSpec, ImageSpec, ModelSpec
 from gatewayd.errors import ModelError
 from gatewayd.model.manifest import FileEntry, parse_manifest, render_manifest
 
@@ -281,3 +281,53 @@ def test_a_text_that_is_not_unicode_is_not_written():
     spec = parse_manifest(GOOD.encode()).spec()
     with pytest.raises(ModelError, match="half of a surrogate pair"):
         render_manifest(spec, files=FILES, training={"by": "\ud800"})
+
+
+CAMERA = """\
+bundle: 1
+name: camera
+version: 1.0.0
+task: reconstruction
+channels:
+  - {name: blue, unit: "", mean: 60, std: 20}
+  - {name: red, unit: "", mean: 80, std: 40}
+  - {name: green, unit: "", mean: 90, std: 20}
+window: {length: 12, hop: 12}
+image: {height: 3, width: 4}
+files:
+  model.tflite: {sha256: SHA, bytes: 12345}
+  golden.json: {sha256: SHA, bytes: 10}
+""".replace("SHA", "a1" * 32)
+
+
+def test_an_image_comes_back_as_it_was():
+    spec = parse_manifest(CAMERA.encode()).spec()
+    assert spec.image == ImageSpec(height=3, width=4)
+    again = parse_manifest(render_manifest(spec, files=FILES, training={})).spec()
+    assert (again.image, again.length, again.hop) == (spec.image, 12, 12)
+    assert parse_manifest(GOOD.encode()).spec().image is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("length: 12", "length: 13", "window.length: must be 12 (image.height times image.width), not 13"),
+        ("hop: 12", "hop: 4", "window.hop: must be 12 (image.height times image.width), not 4"),
+        ("width: 4", "width: 0", "image.width: should be greater than or equal to 1, not '0'"),
+        ("width: 4", "breadth: 4", "image.width: is missing"),
+        (
+            "name: blue",
+            "name: violet",
+            "channels: those of an image are grey alone, or red, green, blue in any order, not violet, red, green",
+        ),
+        (
+            "image:",
+            "normalise: running\nimage:",
+            "normalise: running statistics are of readings in time, and an image has none",
+        ),
+    ],
+)
+def test_an_image_that_does_not_fit_is_refused_at_its_place(old, new, message):
+    with pytest.raises(ModelError) as caught:
+        parse_manifest(CAMERA.replace(old, new).encode())
+    assert str(caught.value) == message

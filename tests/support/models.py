@@ -14,7 +14,7 @@ from gatewayd.model.bundle import Bundle, Golden, load_bundle, write_bundle
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "tests" / "golden" / "models"
 # made by tools/make_test_models.py
-NAMES = ("dense_int8", "dense_float32", "conv_int8", "classifier_int8", "gru_float32")
+NAMES = ("dense_int8", "dense_float32", "conv_int8", "classifier_int8", "gru_float32", "camera_int8")
 CASE_MODELS = ROOT.parent / "shared" / "cases" / "files" / "models"
 
 
