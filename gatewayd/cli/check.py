@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from gatewayd.config.settings import BrokerSettings
+from gatewayd.config.settings import BrokerSettings, StreamSettings
+from gatewayd.domain.model import ModelSpec
 from gatewayd.startup import Prepared, prepare
 
 
@@ -35,12 +36,25 @@ def _summary(prepared: Prepared) -> list[str]:
     lines = [f"broker {name}: {_address(broker)}" for name, broker in prepared.settings.brokers.items()]
     for name, stream in prepared.settings.streams.items():
         spec = prepared.spec(name)
-        hop = stream.window.hop if stream.window.hop is not None else spec.hop
         lines.append(
             f"stream {name}: {stream.from_} {stream.topic} -> {stream.publish.to}; "
-            f"model {spec.name} {spec.version}, window {spec.length}, hop {hop}"
+            f"{_model(spec)}, {_window(stream, spec)}"
         )
     return lines
+
+
+def _model(spec: ModelSpec) -> str:
+    return "no model: running z-scores" if spec.task == "deviation" else f"model {spec.name} {spec.version}"
+
+
+def _window(stream: StreamSettings, spec: ModelSpec) -> str:
+    window = stream.window
+    if spec.image is not None:
+        return f"pictures of {spec.image.width} x {spec.image.height} pixels"
+    if window.duration_s is not None:
+        hop_s = window.hop_s if window.hop_s is not None else window.duration_s
+        return f"windows of {window.duration_s:g} s every {hop_s:g} s"
+    return f"window {spec.length}, hop {window.hop if window.hop is not None else spec.hop}"
 
 
 def _address(broker: BrokerSettings) -> str:
