@@ -15,9 +15,10 @@ Reference:
 import math
 from collections.abc import Collection, Mapping
 
+from gatewayd.domain.state import State
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import Path, leaves, parse_object
-from gatewayd.formats.remembered import MAX_TEXT, Remembered
+from gatewayd.formats.remembered import MAX_TEXT, Remembered, as_text
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.scalar import text_number
 
@@ -68,6 +69,14 @@ class EspHomeFormat:
             return Samples(samples=self._samples(topic, device, kind, channel, payload))
         except RejectedInputError as error:
             return Samples(errors=(error.reason,))
+
+    def state(self) -> State:
+        """Copy out the units; see ``RememberingFormat``."""
+        return {"units": self._units.state(str)}
+
+    def restore(self, state: State) -> None:
+        """Know these units; see ``RememberingFormat``."""
+        self._units.restore(state.get("units"), as_text)
 
     def _discover(self, document: Mapping[str, object]) -> None:
         topic = document.get("stat_t", document.get("state_topic"))

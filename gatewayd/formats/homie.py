@@ -13,8 +13,9 @@ import math
 import re
 from dataclasses import dataclass, replace
 
+from gatewayd.domain.state import State, Value
 from gatewayd.errors import RejectedInputError
-from gatewayd.formats.remembered import MAX_TEXT, Remembered
+from gatewayd.formats.remembered import MAX_TEXT, Remembered, as_list, as_text_or_none
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.scalar import text_number
 
@@ -70,6 +71,14 @@ class HomieFormat:
             return Samples(errors=(error.reason,))
         return Samples()  # attributes of devices and nodes, commands (…/set), a cleared topic
 
+    def state(self) -> State:
+        """Copy out the attributes; see ``RememberingFormat``."""
+        return {"properties": self._properties.state(_packed)}
+
+    def restore(self, state: State) -> None:
+        """Know these attributes; see ``RememberingFormat``."""
+        self._properties.restore(state.get("properties"), _unpacked)
+
     def _learn(self, name: str, attribute: str, payload: bytes) -> None:
         """Take note of an attribute; an empty payload removes it."""
         if attribute not in ("$datatype", "$unit", "$format"):
@@ -88,6 +97,15 @@ class HomieFormat:
                 Sample(device=device, channel=f"{node}.{name}", value=value, unit=known.unit, taken_at=None),
             )
         )
+
+
+def _packed(known: _Property) -> Value:
+    return [known.datatype, known.unit, known.format]
+
+
+def _unpacked(value: Value) -> _Property:
+    datatype, unit, allowed = (as_text_or_none(part) for part in as_list(value, 3))
+    return _Property(datatype=datatype, unit=unit, format=allowed)
 
 
 def _text(payload: bytes) -> str:

@@ -6,7 +6,9 @@ perhaps of which device.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from gatewayd.domain.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +49,21 @@ class Samples:
     Attributes:
         samples: In message order.
         errors: A reason, constant and in snake_case, for each part that could not be used.
+        notices: What the message tells of others, such as that some were missed; constant and in snake_case. Nothing
+            in it is wrong.
         requests: To be sent to where the message came from.
         offline: Devices that the message says have gone.
     """
 
     samples: tuple[Sample, ...] = ()
     errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
     requests: tuple[Request, ...] = ()
     offline: tuple[str, ...] = ()
 
 
 class SampleFormat(Protocol):
-    """Decodes messages of free shape. May keep state between them; owned by the line."""
+    """Decodes messages of free shape. May keep something between them (``RememberingFormat``); owned by the line."""
 
     def decode(self, topic: str, payload: bytes, *, arrived_at: int) -> Samples:
         """Decode one message; any bytes whatever give samples or errors, never an exception.
@@ -67,5 +72,22 @@ class SampleFormat(Protocol):
             topic: Of the message.
             payload: Of the message.
             arrived_at: Gateway clock, ns since the Unix epoch.
+        """
+        ...
+
+
+@runtime_checkable
+class RememberingFormat(SampleFormat, Protocol):
+    """A format that reads a message by earlier ones: units, aliases, numbers that count on."""
+
+    def state(self) -> State:
+        """Copy out what it remembers."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on where one with the same options stopped; messages may have been missed since, bounds be others.
+
+        Raises:
+            ValueError: The state is none of this format; nothing has changed then.
         """
         ...

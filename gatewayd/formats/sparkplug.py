@@ -6,7 +6,8 @@ type are known, from itself or from the birth; neither is ever guessed.
 
 Every message of a node and its devices carries the next number, 0 to 255. One that is missing, a metric that nobody
 announced, data before a birth: each means that a birth may have been missed, and the node is asked for another
-(``sparkplug_rebirth.py``). That is no error of the message, whose other values are good; it's counted apart.
+(``sparkplug_rebirth.py``). That is no error of the message, whose other values are good; ``notices`` tell it. Only the
+first gap after a restart costs what was announced before (``sparkplug_nodes.py``).
 
 Historical values keep their own time; transient ones are readings like others. ``bdSeq`` and what stands below ``Node
 Control/`` and ``Device Control/`` are no readings. Commands, and the state of other hosts, don't concern us.
@@ -20,11 +21,9 @@ Reference:
 
 import re
 import zlib
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
+from gatewayd.domain.state import State, as_state
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import MAX_BYTES
 from gatewayd.formats.remembered import MAX_TEXT
@@ -66,7 +65,9 @@ class _Answer:
 
     samples: list[Sample] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     offline: tuple[str, ...] = ()
+    requests: tuple[Request, ...] = ()
     is_birth_missed: bool = False
 
 
@@ -81,41 +82,48 @@ class SparkplugFormat:
         self._with_group = with_group
         self._nodes = Nodes()
         self._rebirths = Rebirths()
-        self._counts: Counter[str] = Counter()
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """What has happened that is no error of a message.
-
-        ``unannounced_metrics`` (dropped), ``sequence_gaps``, ``messages_before_birth``, ``stale_deaths`` (of an earlier
-        session of the node; ignored), ``rebirth_requests``.
-        """
-        return MappingProxyType(self._counts)
 
     def decode(self, topic: str, payload: bytes, *, arrived_at: int) -> Samples:
         """Decode one message; see ``SampleFormat``.
 
         Errors: ``unknown_topic``, ``too_large``, ``not_protobuf``, ``not_compressed`` (though it says so),
         ``too_many_metrics``, ``invalid_name``, ``no_historical_time``, and those of ``metric_value``.
+
+        Notices: ``unannounced_metric`` (dropped), ``sequence_gap``, ``message_before_birth``, ``stale_death`` (of an
+        earlier session of the node; ignored), ``rebirth_requested``.
         """
         if not payload or _NOT_OURS.fullmatch(topic):
             return Samples()  # not payload: a cleared topic
         try:
             address = _address(topic)
             answer = self._answer(address, _content(payload))
+            if answer.is_birth_missed:
+                self._ask(address, answer, arrived_at)
         except RejectedInputError as error:
             return Samples(errors=(error.reason,))
         return Samples(
             samples=tuple(answer.samples),
             errors=tuple(answer.errors),
-            requests=self._requests(address, arrived_at) if answer.is_birth_missed else (),
+            notices=tuple(answer.notices),
+            requests=answer.requests,
             offline=answer.offline,
         )
+
+    def state(self) -> State:
+        """Copy out nodes, births and requests; see ``RememberingFormat``."""
+        return {"nodes": self._nodes.state(), "rebirths": self._rebirths.state()}
+
+    def restore(self, state: State) -> None:
+        """Know these nodes, as far as their next messages prove that none was missed; see ``RememberingFormat``."""
+        rebirths, nodes = Rebirths(), Nodes()
+        rebirths.restore(as_state(state.get("rebirths")))
+        nodes.restore(state.get("nodes"))
+        self._rebirths, self._nodes = rebirths, nodes
 
     def _answer(self, address: _Address, payload: Payload) -> _Answer:
         answer = _Answer()
         if address.kind == "NDEATH":
-            answer.offline = self._node_death(address, payload)
+            self._node_death(address, payload, answer)
             return answer
         node = self._node(address, payload)
         self._watch_order(address, node, payload, answer)
@@ -134,31 +142,34 @@ class SparkplugFormat:
             node = Node(is_born=True, birth=_bd_seq(payload))
         else:
             known = self._nodes.get(address.key)
-            if known is not None:
+            if known is not None and (known.is_proven or known.prove(_number(payload))):
                 return known
+            if known is not None:
+                self._nodes.remove(address.key)
+                self._rebirths.forget(address.group, address.node)
             node = Node()
         if address.kind in ("NBIRTH", "DBIRTH"):
             self._nodes.add(address.key, node)
         return node
 
     def _watch_order(self, address: _Address, node: Node, payload: Payload, answer: _Answer) -> None:
-        if not node.take(payload.seq if payload.HasField("seq") else None):
-            self._counts["sequence_gaps"] += 1
+        if not node.take(_number(payload)):
+            answer.notices.append("sequence_gap")
             answer.is_birth_missed = True
         if not node.is_born:
-            self._counts["messages_before_birth"] += 1
+            answer.notices.append("message_before_birth")
             answer.is_birth_missed = True
         if node.in_order == SETTLED:
             self._rebirths.settle(address.group, address.node)
 
-    def _node_death(self, address: _Address, payload: Payload) -> tuple[str, ...]:
-        node, died = self._nodes.get(address.key), _bd_seq(payload)
-        if node is not None and None not in (node.birth, died) and node.birth != died:
-            self._counts["stale_deaths"] += 1
-            return ()
+    def _node_death(self, address: _Address, payload: Payload, answer: _Answer) -> None:
+        node = self._nodes.get(address.key)
+        if node is not None and node.outlives(_bd_seq(payload)):
+            answer.notices.append("stale_death")
+            return
         self._nodes.remove(address.key)
         devices = [device for device in (node.tables if node is not None else ()) if device]
-        return tuple(self._name(address, device) for device in ("", *devices))
+        answer.offline = tuple(self._name(address, device) for device in ("", *devices))
 
     def _birth(self, address: _Address, payload: Payload, answer: _Answer) -> None:
         table = Table()
@@ -180,7 +191,7 @@ class SparkplugFormat:
         for metric in payload.metrics:
             announced = _find(table or Table(), metric)
             if announced is None:
-                self._counts["unannounced_metrics"] += 1
+                answer.notices.append("unannounced_metric")
                 answer.is_birth_missed = True
             else:
                 self._read(address, announced, metric, payload, answer)
@@ -206,12 +217,11 @@ class SparkplugFormat:
         else:
             answer.samples.append(sample)
 
-    def _requests(self, address: _Address, arrived_at: int) -> tuple[Request, ...]:
+    def _ask(self, address: _Address, answer: _Answer, arrived_at: int) -> None:
         request = self._rebirths.request(address.group, address.node, now=arrived_at)
-        if request is None:
-            return ()
-        self._counts["rebirth_requests"] += 1
-        return (request,)
+        if request is not None:
+            answer.requests = (request,)
+            answer.notices.append("rebirth_requested")
 
     def _name(self, address: _Address, device: str) -> str:
         levels = (address.group if self._with_group else "", address.node, device)
@@ -253,7 +263,7 @@ def _find(table: Table, metric: Metric) -> Announced | None:
     """Return what is known of a metric; None where its name or its type isn't."""
     name = text(metric.name)
     if name is None:
-        return table.by_alias.get(metric.alias) if metric.HasField("alias") else None
+        return table.by_alias(metric.alias) if metric.HasField("alias") else None
     if name in table.by_name or not metric.datatype:
         return table.by_name.get(name)
     return Announced(name=name, datatype=metric.datatype, unit=None)
@@ -264,3 +274,7 @@ def _bd_seq(payload: Payload) -> int | None:
         if metric.name == "bdSeq":
             return metric.long_value if metric.WhichOneof("value") == "long_value" else metric.int_value
     return None
+
+
+def _number(payload: Payload) -> int | None:
+    return payload.seq if payload.HasField("seq") else None

@@ -9,7 +9,8 @@ Reference:
     Sparkplug 3.0.0, 6.4 "Sparkplug B": NCMD, "Node Control/Rebirth".
 """
 
-from gatewayd.formats.remembered import Remembered
+from gatewayd.domain.state import State, Value, as_int
+from gatewayd.formats.remembered import Remembered, as_list
 from gatewayd.formats.sample import Request
 from gatewayd.formats.sparkplug_metric import BOOLEAN
 from gatewayd.formats.sparkplug_schema import new_payload
@@ -19,13 +20,14 @@ LONGEST_PAUSE_NS = 3600 * 10**9
 MAX_PER_SECOND = 10
 
 
+_Asked = tuple[int, int, int]  # when, the pause from then, the next one; ns
+
+
 class Rebirths:
     """Bounds the requests; remembers at most 4,096 nodes. Owned by its format, and so by the line."""
 
     def __init__(self) -> None:
-        self._asked: Remembered[tuple[int, int, int]] = (
-            Remembered()
-        )  # when, the pause from then, the next one; ns
+        self._asked: Remembered[_Asked] = Remembered()
         self._second = 0
         self._in_second = 0
 
@@ -55,6 +57,26 @@ class Rebirths:
         asked = self._asked.get(key)
         if asked is not None:
             self._asked.store(key, (asked[0], FIRST_PAUSE_NS, FIRST_PAUSE_NS))
+
+    def forget(self, group: str, node: str) -> None:
+        """Forget when a node was asked: what it announced is not known any more, whatever became of the answer."""
+        self._asked.discard(f"{group}/{node}")
+
+    def state(self) -> State:
+        """Copy out whom was asked when."""
+        asked: Value = self._asked.state(list)
+        return {"asked": asked, "second": self._second, "in_second": self._in_second}
+
+    def restore(self, state: State) -> None:
+        """Go on where another one stopped. Raises ValueError, and changes nothing, where the state is none of these."""
+        second, in_second = as_int(state.get("second")), as_int(state.get("in_second"))
+        self._asked.restore(state.get("asked"), _unpacked)
+        self._second, self._in_second = second, min(max(in_second, 0), MAX_PER_SECOND)
+
+
+def _unpacked(value: Value) -> _Asked:
+    asked_at, pause, next_pause = (as_int(part) for part in as_list(value, 3))
+    return asked_at, min(pause, LONGEST_PAUSE_NS), min(next_pause, LONGEST_PAUSE_NS)
 
 
 def _payload(now: int) -> bytes:

@@ -19,9 +19,10 @@ from typing import Literal
 
 import msgspec
 
+from gatewayd.domain.state import State, Value, as_state
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import leaves, parse_object
-from gatewayd.formats.remembered import Remembered
+from gatewayd.formats.remembered import MAX_TEXT, Remembered, as_text, as_text_or_none
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.scalar import text_number
 from gatewayd.formats.timestamp import to_ns
@@ -102,6 +103,14 @@ class Zigbee2MqttFormat:
             return self._decode(topic, payload)
         except RejectedInputError as error:
             return Samples(errors=(error.reason,))
+
+    def state(self) -> State:
+        """Copy out the units; see ``RememberingFormat``."""
+        return {"units": self._units.state(dict)}
+
+    def restore(self, state: State) -> None:
+        """Know these units; see ``RememberingFormat``."""
+        self._units.restore(state.get("units"), _unpacked)
 
     def _decode(self, topic: str, payload: bytes) -> Samples:
         base = topic.partition("/")[0] if self._base is None else self._base
@@ -207,8 +216,19 @@ def _plain_number(payload: bytes) -> float | None:
 def _units(exposes: list[_Expose]) -> Units:
     units: dict[str, str | None] = {}
     for expose in _flat(exposes):
-        if expose.property and len(units) < _MAX_EXPOSES:
+        if expose.property and len(units) < _MAX_EXPOSES and _is_sane(expose):
             units[expose.property] = expose.unit
+    return units
+
+
+def _is_sane(expose: _Expose) -> bool:
+    return all(len(text) <= MAX_TEXT for text in (expose.property, expose.unit) if text is not None)
+
+
+def _unpacked(value: Value) -> Units:
+    units = {as_text(name): as_text_or_none(unit) for name, unit in as_state(value).items()}
+    if len(units) > _MAX_EXPOSES:
+        raise ValueError(f"expected at most {_MAX_EXPOSES} properties of a device, not {len(units)}")
     return units
 
 

@@ -65,6 +65,10 @@ class Devices:
         levels = self.pattern.match(topic)
         return levels if levels is not None else ("",) * len(self.pattern.names)
 
+    def find(self, levels: tuple[str, ...], name: str | None = None) -> int | None:
+        """Return the index of a device that is known, by what ``admit`` takes; None: it isn't."""
+        return self._index.get(self._key(levels, name))
+
     def admit(self, levels: tuple[str, ...], name: str | None = None) -> int | str:
         """Return the index of a device, a new one if need be, or the reason why not.
 
@@ -72,10 +76,10 @@ class Devices:
             levels: The named levels of its topic.
             name: As its messages name it; None: as the topic does.
         """
-        key = levels if name is None else self._key(levels, name)
-        index = self._index.get(key)
+        index = self.find(levels, name)
         if index is not None:
             return index
+        key = self._key(levels, name)
         named = dict(zip(self.pattern.names, key, strict=False))
         if name is not None:
             named["device"] = name
@@ -108,8 +112,10 @@ class Devices:
             self._index[tuple(key)] = len(self.known)
             self.known.append(Device(name=name, levels=levels))
 
-    def _key(self, levels: tuple[str, ...], name: str) -> tuple[str, ...]:
+    def _key(self, levels: tuple[str, ...], name: str | None) -> tuple[str, ...]:
         """Identify a device that its messages name: by that, in place of the topic's ``{device}`` or behind it all."""
+        if name is None:
+            return levels
         if "device" in self.pattern.names:
             position = self.pattern.names.index("device")
             return (*levels[:position], name, *levels[position + 1 :])

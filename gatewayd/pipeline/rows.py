@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gatewayd.domain.reading import Batch
-from gatewayd.formats.sample import Request, Sample, SampleFormat, Samples
+from gatewayd.domain.state import State
+from gatewayd.formats.sample import RememberingFormat, Request, Sample, SampleFormat, Samples
 from gatewayd.formats.units import same_unit
 from gatewayd.pipeline.decode import RETAIN, Devices, Readings, Routed
 
@@ -69,9 +70,10 @@ class RowDecoder:
         """Decode messages into rows, in order of arrival.
 
         ``unread`` then holds, by reason, the parts of this run's messages that could not be used though the message
-        could: the format's own reasons, ``unit_differs``, ``retained`` (no time of its own, so of unknown age) and
-        those of ``Devices.admit``. ``requests`` is what the senders should be asked for, ``offline`` the
-        devices that are said to have gone, as (row, device): before this row.
+        could: the format's own reasons and notices, ``unit_differs``, ``retained`` (no time of its own, so of unknown
+        age) and those of ``Devices.admit``. ``requests`` is what the senders should be asked for, ``offline`` the
+        devices that are said to have gone, as (row, device): before this row. Of one that was never heard, nothing is
+        said.
         """
         self.unread, self.examples, self.requests, self.offline = Counter(), {}, [], []
         rows = _Rows()
@@ -81,21 +83,30 @@ class RowDecoder:
             errors = list(found.errors)
             if errors and not found.samples:
                 rows.rejected.append((index, errors.pop(0)))
-            for reason in errors:
+            for reason in (*errors, *found.notices):
                 self._unread(reason, topic)
             self.requests += found.requests
             self._lay(rows, topic, found, arrived_at, is_retained=bool(routed.headers[index] & RETAIN))
             added = len(rows.device) - len(rows.steady_at)
             rows.steady_at += [int(routed.steady_at[index])] * added
             for name in found.offline:
-                device = self._device(topic, name)
-                if isinstance(device, int):
+                device = self._devices.find(self._devices.levels(topic.decode()), name)
+                if device is not None:
                     self.offline.append((len(rows.device), device))
         return self._readings(rows)
 
     def adopt(self, old: "RowDecoder") -> None:
         """Go on with what another one's format has learnt: units, births, aliases."""
         self._format = old._format  # noqa: SLF001  # its own kind
+
+    def state(self) -> State | None:
+        """Copy out what the format has learnt; None: it remembers nothing."""
+        return self._format.state() if isinstance(self._format, RememberingFormat) else None
+
+    def restore(self, state: State) -> None:
+        """Go on with what a format of the same name and options had learnt. Raises ValueError as it does."""
+        if isinstance(self._format, RememberingFormat):
+            self._format.restore(state)
 
     def _lay(self, rows: _Rows, topic: bytes, found: Samples, arrived_at: int, *, is_retained: bool) -> None:
         """Lay one message's samples onto rows: one for each device and instant, and more where a channel repeats."""

@@ -176,8 +176,10 @@ class Stream:
         }
 
     def alerts_state(self) -> State:
-        """Copy out devices, alerts and what is usual for the devices, without windows and counters."""
+        """Copy out devices, alerts, what is usual and what the format has learnt, without windows and counters."""
         return {
+            "reads": self._reads(),
+            "decoder": self._decoder.state() if isinstance(self._decoder, RowDecoder) else None,
             "place": [self.plan.settings.topic, self.plan.settings.device],
             "devices": self.devices.state(),
             "verdicts": self.verdicts.state(),
@@ -191,6 +193,13 @@ class Stream:
             False where the two differ so much that windows begin anew; the readings in open windows are then
             dropped with the reason ``reload``.
         """
+        learnt = state.get("decoder")
+        if learnt is not None and state["reads"] == self._reads() and isinstance(self._decoder, RowDecoder):
+            self._decoder.restore(as_state(learnt))
+        return self._go_on(state)
+
+    def _go_on(self, state: State) -> bool:
+        """Do what ``restore`` does, but for the format: within one process it missed nothing."""
         verdicts = as_state(state["verdicts"])
         is_whole = "steps" in state  # otherwise from ``alerts_state``
         if is_whole:
@@ -219,15 +228,19 @@ class Stream:
             old: The other one.
             state: Its state.
         """
-        mine, theirs, before = self.plan.settings, old.plan.settings, old._decoder  # noqa: SLF001  # its own kind
-        is_same_format = (mine.format, mine.format_options, mine.time) == (
-            theirs.format,
-            theirs.format_options,
-            theirs.time,
-        )
-        if is_same_format and isinstance(self._decoder, RowDecoder) and isinstance(before, RowDecoder):
+        before = old._decoder  # noqa: SLF001  # its own kind
+        if (
+            state["reads"] == self._reads()
+            and isinstance(self._decoder, RowDecoder)
+            and isinstance(before, RowDecoder)
+        ):
             self._decoder.adopt(before)
-        return self.restore(state)
+        return self._go_on(state)
+
+    def _reads(self) -> str:
+        """Tell what the format was made of, and with it what it has learnt."""
+        settings = self.plan.settings
+        return repr((settings.format, settings.format_options, settings.time))
 
     def _shape(self) -> list[str]:
         """Tell what open windows and the memories of the steps depend on."""
@@ -235,7 +248,7 @@ class Stream:
         window = settings.window
         return [
             repr([(c.name, settings.channels[c.name]) for c in spec.channels]),
-            repr((settings.format, settings.format_options, settings.time)),
+            self._reads(),
             repr((settings.lateness_s > 0, settings.align)),
             repr((settings.idle_timeout_s is None, settings.alert.silent_after_s is None)),
             repr((settings.alert.out_of_range, spec.normalise, window.duration_s, window.hop_s)),

@@ -52,16 +52,15 @@ def test_a_birth_gives_its_values_and_what_data_by_alias_or_name_mean(born):
     assert rows(to_device(born, "DDATA", payload(double(1.5, alias=2, datatype=None), seq=2))) == [
         ("n/d", "p", 1.5, "bar")
     ]
-    assert rows(to_node(born, "NDATA", payload(double(21.0, name="t", datatype=None), seq=3))) == [
-        ("n", "t", 21.0, "°C")
-    ]
-    assert born.counts == {}
+    by_name = to_node(born, "NDATA", payload(double(21.0, name="t", datatype=None), seq=3))
+    assert rows(by_name) == [("n", "t", 21.0, "°C")]
+    assert (by_name.notices, by_name.requests) == ((), ())
 
 
 def test_aliases_of_one_device_are_not_those_of_another(born):
     samples = to_node(born, "NDATA", payload(double(1.0, alias=2), seq=2))
     assert (samples.samples, samples.errors, len(samples.requests)) == ((), (), 1)
-    assert born.counts == {"unannounced_metrics": 1, "rebirth_requests": 1}
+    assert samples.notices == ("unannounced_metric", "rebirth_requested")
 
 
 def test_a_unit_in_the_data_goes_first(born):
@@ -82,7 +81,7 @@ def test_a_gap_costs_no_value_and_asks_once(born):
     second = to_node(born, "NDATA", payload(double(2.0, alias=1), seq=20))
     assert [len(one.samples) for one in (first, second)] == [1, 1]
     assert [one.topic for one in (*first.requests, *second.requests)] == ["spBv1.0/g/NCMD/n"]
-    assert born.counts == {"sequence_gaps": 2, "rebirth_requests": 1}
+    assert (first.notices, second.notices) == (("sequence_gap", "rebirth_requested"), ("sequence_gap",))
     later = ARRIVAL + FIRST_PAUSE_NS
     assert to_node(born, "NDATA", payload(double(2.0, alias=1), seq=30), arrived_at=later).requests
 
@@ -105,7 +104,7 @@ def test_a_devices_birth_without_the_nodes_is_read_and_asks_for_the_nodes():
     data = to_device(decoder, "DDATA", payload(double(4.0, alias=2), seq=2))
     assert [rows(one) for one in (birth, data)] == [[("n/d", "p", 3.0, None)], [("n/d", "p", 4.0, None)]]
     assert (len(birth.requests), len(data.requests)) == (1, 0)
-    assert decoder.counts["messages_before_birth"] == 2
+    assert all("message_before_birth" in one.notices for one in (birth, data))
 
 
 def test_a_new_birth_of_the_node_ends_what_its_devices_announced(born):
@@ -113,10 +112,13 @@ def test_a_new_birth_of_the_node_ends_what_its_devices_announced(born):
     assert to_device(born, "DDATA", payload(double(1.0, alias=2), seq=1)).samples == ()
 
 
-@pytest.mark.parametrize(("session", "offline"), [(4, ("n", "n/d")), (3, ()), (None, ("n", "n/d"))])
+@pytest.mark.parametrize(
+    ("session", "offline"), [(4, ("n", "n/d")), (3, ()), (255, ()), (5, ("n", "n/d")), (None, ("n", "n/d"))]
+)
 def test_the_death_of_the_session_takes_the_node_and_its_devices(born, session, offline):
     samples = to_node(born, "NDEATH", node_birth(session, seq=None))
     assert (samples.offline, samples.samples, samples.errors, samples.requests) == (offline, (), (), ())
+    assert samples.notices == (() if offline else ("stale_death",))
     usable = to_device(born, "DDATA", payload(double(1.0, alias=2), seq=2)).samples
     assert bool(usable) == (offline == ())
 
@@ -259,7 +261,8 @@ def test_any_messages_give_samples_or_a_reason(messages):
         samples = decoder.decode(topic, data, arrived_at=ARRIVAL)
         check(samples)
         requests += len(samples.requests)
-    assert requests == decoder.counts.get("rebirth_requests", 0) <= len(messages)
+        assert len(samples.requests) == samples.notices.count("rebirth_requested")
+    assert requests <= len(messages)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=300))
@@ -271,4 +274,4 @@ def test_a_session_without_loss_gives_every_value_and_asks_for_nothing(values):
         for number, value in enumerate(values)
     ]
     assert [one.samples[0].value for one in got] == values
-    assert decoder.counts == {}
+    assert not any(one.notices or one.requests for one in got)

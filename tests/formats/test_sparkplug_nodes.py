@@ -38,13 +38,13 @@ def test_an_alias_of_two_metrics_says_nothing():
     both = Table()
     for name in ("a", "b", "a"):
         both.learn(Announced(name=name, datatype=1, unit=None), 1)
-    assert both.by_alias == {1: None}
+    assert (both.name_of, both.by_alias(1), both.by_alias(2)) == ({1: None}, None, None)
     both.learn(Announced(name="c", datatype=1, unit=None), None)
-    assert (list(both.by_name), list(both.by_alias)) == (["a", "b", "c"], [1])
+    assert (list(both.by_name), list(both.name_of)) == (["a", "b", "c"], [1])
     again = Table()
     for unit in ("x", "y"):
         again.learn(Announced(name="a", datatype=1, unit=unit), 1)
-    assert again.by_alias[1] == again.by_name["a"] == Announced(name="a", datatype=1, unit="y")
+    assert again.by_alias(1) == again.by_name["a"] == Announced(name="a", datatype=1, unit="y")
 
 
 def test_the_node_born_longest_ago_gives_way(monkeypatch):
