@@ -19,6 +19,7 @@ _VERBS = {
     "model": "Show and verify model bundles.",
     "replay": "Run a recording through a configuration, faster than real time.",
     "run": "Run the gateway.",
+    "tap": "Show live what streams decode, drop and score, beside a running daemon.",
     "train": "Make a model bundle from recorded readings (extra 'train').",
 }
 
