@@ -5,7 +5,7 @@ r"""What the line remembers, in one file: written whole, or not at all.
     "gwstate\n"        8 bytes
     version            4 bytes, little-endian; 1
     length             8 bytes, little-endian: of the tree
-    digest             32 bytes, BLAKE2b of tree and arrays
+    digest             32 bytes, BLAKE2b of all else
     tree               JSON; an array stands as {"$array": [dtype, shape, offset, bytes]}, bytes as {"$bytes": base64},
                        a number that JSON lacks as {"$float": "nan"}, a mapping with a key that begins with $ as
                        {"$map": [[key, value], ...]}
@@ -33,7 +33,8 @@ from gatewayd.store.database import set_aside
 
 _MAGIC = b"gwstate\n"
 _VERSION = 1
-_HEAD = struct.Struct("<8sIQ32s")
+_HEAD = struct.Struct("<8sIQ")
+_DIGEST_BYTES = 32
 _DTYPES = {"int64": "<i8", "float64": "<f8", "bool": "|b1"}
 
 
@@ -140,7 +141,8 @@ def encode(state: State) -> bytes:
         "utf-8", "surrogatepass"
     )
     body = b"".join([tree, *arrays])
-    return _HEAD.pack(_MAGIC, _VERSION, len(tree), _digest(body)) + body
+    head = _HEAD.pack(_MAGIC, _VERSION, len(tree))
+    return head + _digest(head, body) + body
 
 
 def decode(data: bytes) -> State:
@@ -152,11 +154,12 @@ def decode(data: bytes) -> State:
     """
     if len(data) < _HEAD.size or not data.startswith(_MAGIC):
         raise DamagedError("no state of gatewayd")
-    _, version, length, digest = _HEAD.unpack_from(data)
+    _, version, length = _HEAD.unpack_from(data)
     if version > _VERSION:
         raise NewerError(f"written by a newer gatewayd (version {version} of the file, {_VERSION} is known)")
-    body = data[_HEAD.size :]
-    if version < 1 or length > len(body) or _digest(body) != digest:
+    head, digest = data[: _HEAD.size], data[_HEAD.size : _HEAD.size + _DIGEST_BYTES]
+    body = data[_HEAD.size + _DIGEST_BYTES :]
+    if version < 1 or _digest(head, body) != digest:
         raise DamagedError("cut off, or changed since it was written")
     arrays = memoryview(body)[length:]
 
@@ -180,8 +183,10 @@ def decode(data: bytes) -> State:
     return as_state(value_of(json.loads(body[:length].decode("utf-8", "surrogatepass"))))
 
 
-def _digest(body: bytes) -> bytes:
-    return blake2b(body, digest_size=32).digest()
+def _digest(head: bytes, body: bytes) -> bytes:
+    digest = blake2b(head, digest_size=_DIGEST_BYTES)
+    digest.update(body)
+    return digest.digest()
 
 
 def _sync_folder(path: Path) -> None:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -47,6 +47,7 @@ def test_what_is_read_is_what_was_written(state):
     assert encode(decode(data)) == data
 
 
+@settings(max_examples=300)
 @given(state=STATES, data=st.data())
 def test_a_changed_or_cut_file_is_never_taken_for_whole(state, data):
     whole = encode(state)
