@@ -185,7 +185,7 @@ def _table(findings: Findings) -> Iterator[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows if findings.streams else ():
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    yield f"{findings.messages} messages on {findings.topics} topics"
+    yield findings.summary
     for one in findings.left_out:
         yield remark(f"left out: {one.text}")
 

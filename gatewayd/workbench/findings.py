@@ -126,10 +126,10 @@ class LeftOut:
     @property
     def text(self) -> str:
         """How many of what, and why, in words."""
-        what = "topic" if self.example else "message"
+        what = _counted(self.count, "topic" if self.example else "message")
         why = _REASONS.get(self.reason, f"not readable: {self.reason.replace('_', ' ')}")
         example = f", such as {self.example}" if self.example else ""
-        return f"{self.count} {what}{'s' * (self.count != 1)}: {why}{example}"
+        return f"{what}: {why}{example}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +147,15 @@ class Findings:
     left_out: tuple[LeftOut, ...]
     messages: int
     topics: int
+
+    @property
+    def summary(self) -> str:
+        """How much was heard, in words."""
+        return f"{_counted(self.messages, 'message')} on {_counted(self.topics, 'topic')}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def named(seen: Sequence[Seen], quantity: str) -> tuple[tuple[str, Seen], ...]:

@@ -28,6 +28,7 @@ _SHOWN = 4  # devices in a comment
 _MOST_DOUBTFUL = 24  # channels left out that are listed
 _ALIGN_GAPS = 3  # steps of the grid that a value may be old
 _DEFAULT_MAX_GAP_S = 10.0
+_FUTURE_MARGIN_S = 60
 _CHOSEN_TIME = frozenset({"json", "csv", "flat_cbor", "flat_json", "flat_messagepack", "json_list"})
 _DOUBTS: dict[Doubt, str] = {
     "switch": "on or off, no measurement",
@@ -129,7 +130,7 @@ def _head(findings: Findings, listened: Listened) -> Iterator[str]:
     broker = listened.broker
     yield (
         f"# A first configuration, from {listened.seconds:.0f} s of listening to "
-        f"{broker.host}:{broker.effective_port}: {findings.messages} messages on {findings.topics} topics."
+        f"{broker.host}:{broker.effective_port}: {findings.summary}."
     )
     yield "# Ranges and intervals are what was seen, not what is possible. There is no model yet: a stream is scored by"
     yield "# how far its readings are from their own running mean. Check a change with `gatewayd check -c FILE`."
@@ -239,25 +240,29 @@ def _hours(clock: Clock | None) -> str:
 
 
 def _time(stream: StreamFound) -> Iterator[str]:
-    clock, path = stream.clock, stream.kind.time
-    is_chosen = stream.kind.format in _CHOSEN_TIME and path is not None
-    if is_chosen and stream.has_time:
+    path = stream.kind.time if stream.kind.format in _CHOSEN_TIME else None
+    if path is not None and stream.has_time:
         yield "    time:"
-        yield f"      field: {scalar(path or '')}"
-    why = _clock_trouble(clock)
-    if why is not None and is_chosen:
-        yield f"    # {remark(path or '')} is a time stamp, but {why}: the time of arrival counts."
-    elif why is not None and _zone(stream) is None:
-        yield f"    # Beware: {why}."
+        yield f"      field: {scalar(path)}"
+    clock, why = stream.clock, _clock_trouble(stream.clock)
+    if clock is None or why is None or _zone(stream) is not None:
+        return
+    if path is not None:
+        yield f"    # {remark(path)} is a time stamp, but {why}: the time of arrival counts."
+        return
+    yield f"    # Beware of the time stamps: {why}."
+    if clock.is_ahead:
+        yield "    # Without this, readings would be dropped for coming from the future; set the clocks right instead."
+        yield f"    max_future_s: {math.ceil(-clock.behind_s) + _FUTURE_MARGIN_S}"
 
 
 def _clock_trouble(clock: Clock | None) -> str | None:
     if clock is None or not (clock.is_ahead or clock.is_repeated):
         return None
     if not clock.is_ahead:
-        return "readings that follow each other often have the same one"
+        return "messages that follow each other often have one and the same"
     zone = f", perhaps local time at {_hours(clock)}" if clock.zone_hours is not None else ""
-    return f"it is {-clock.behind_s:.0f} s ahead of this machine's clock{zone}"
+    return f"its clock is {-clock.behind_s:.0f} s ahead of this machine's{zone}"
 
 
 def _channel(name: str, seen: Seen, stream: StreamFound) -> Iterator[str]:

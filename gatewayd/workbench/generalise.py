@@ -133,7 +133,8 @@ def _cover(group: list[Levels], foreign: list[Levels], *, names: bool) -> Iterat
         varied = _varied(part)
         is_broad = 0 in varied and len(varied) > 1 and _device_level(part, varied) != 0
         if varied and (found or is_broad):
-            parts = _parted(part, found, 0 if is_broad and not found else None)
+            # what may still be guessed at may come to cover what the whole part did not
+            parts = _parted(part, found) if found else _parted(part, others, level=0)
             waiting += [(*one, may_guess and not found) for one in reversed(parts)]
             continue
         if found:
@@ -158,7 +159,7 @@ def _covered(foreign: Sequence[Levels], levels: Levels, wild: Sequence[int]) -> 
 
 
 def _parted(
-    part: list[Levels], foreign: list[Levels], level: int | None
+    part: list[Levels], foreign: list[Levels], *, level: int | None = None
 ) -> list[tuple[list[Levels], list[Levels]]]:
     """Split at a level: where few values set apart all that is foreign, else where there are the fewest."""
     varied = _varied(part)

@@ -84,7 +84,7 @@ def test_ctrl_c_ends_the_listening_with_what_was_heard(tmp_path):
     assert done.exit_code == 0, done.output
     table, heard, written = done.stderr.splitlines()[1:]
     assert table.split() == ["site", "json", "site/{device}", "1", "8", *table.split()[5:7], "temp"]
-    assert (heard, written) == ("8 messages on 1 topics", f"{path}: written; now gatewayd check -c {path}")
+    assert (heard, written) == ("8 messages on 1 topic", f"{path}: written; now gatewayd check -c {path}")
     assert "  id: Gerat_1\n" in path.read_text()
     assert CliRunner().invoke(main, ["check", "-c", str(path)]).exit_code == 0
 

@@ -205,6 +205,13 @@ def test_a_clock_that_is_ahead_is_not_used(tmp_path):
     assert figures.readings == len(said)
 
 
+def test_a_clock_that_is_ahead_and_cannot_be_left_out_is_put_up_with(tmp_path):
+    said = [(second - 300, *rest) for second, *rest in plant.talk([plant.senml, plant.edgex], 9)]
+    prepared, figures = check_reads_all(discover(overhear(said)), tmp_path, said)
+    assert {stream.max_future_s for stream in prepared.settings.streams.values()} == {360.0}
+    assert figures.readings == 27
+
+
 def test_stamps_that_repeat_are_not_used(tmp_path):
     said = json_pumps("s/p1/t", "s/p2/t", ts=plant.EPOCH_S)
     (stream,) = streams_of(said)

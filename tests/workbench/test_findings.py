@@ -4,7 +4,7 @@ import pytest
 
 from gatewayd.workbench.channels import Seen
 from gatewayd.workbench.families import Kind
-from gatewayd.workbench.findings import grid_s, interval_s, level_of, named, stream_name
+from gatewayd.workbench.findings import Findings, LeftOut, grid_s, interval_s, level_of, named, stream_name
 from gatewayd.workbench.sources import Series, Source
 
 
@@ -48,6 +48,18 @@ def test_streams_of_named_devices_are_named_by_these_or_by_their_format():
     assert (
         stream_name(sparkplug, "spBv1.0/G/#", [source("n", is_named=True)], "Oil.Temp", ())
         == "sparkplug-temp"
+    )
+
+
+def test_what_was_heard_and_left_out_in_words():
+    assert Findings(streams=(), left_out=(), messages=1, topics=2).summary == "1 message on 2 topics"
+    assert LeftOut(reason="text", count=1, example="a/b").text == "1 topic: text, such as a/b"
+    assert (
+        LeftOut(reason="too_much", count=3, example="").text
+        == "3 messages: payloads beyond the memory for them"
+    )
+    assert (
+        LeftOut(reason="not_csv", count=2, example="a").text == "2 topics: not readable: not csv, such as a"
     )
 
 

@@ -76,6 +76,10 @@ def test_a_foreign_topic_splits_at_the_level_that_sets_it_apart():
     assert patterns(*topics, foreign=["s/a/p9"]) == ["s/a/p1", "s/a/p2", "s/b/{device}"]
 
 
+def test_what_is_guessed_after_a_split_covers_nothing_foreign_either():
+    assert patterns("a/b/p1", "c/d/p1", foreign=["a/b/x"]) == ["a/b/p1", "c/d/{device}"]
+
+
 def test_without_names_levels_are_wild():
     assert patterns("a/p1/x", "a/p2/x", names=False) == ["a/+/x"]
 
