@@ -133,18 +133,31 @@ class _Loader(yaml.SafeLoader):
 
 def read_document(data: bytes) -> Document:
     """Read a configuration file's bytes. Never raises: whatever is wrong is a fault of the document."""
+    root, faults = read_node(data, empty=_EMPTY)
+    if root is None or isinstance(root, Table):
+        return Document(root, faults)
+    is_empty = isinstance(root, Scalar) and root.is_plain and not root.text
+    message = _EMPTY if is_empty else "expected options as 'key: value' at the top level"
+    return Document(None, (*faults, Fault(root.place, message)))
+
+
+def read_node(data: bytes, *, empty: str) -> tuple[Node | None, tuple[Fault, ...]]:
+    """Read any YAML file's bytes, whatever stands at its top level. Never raises.
+
+    Args:
+        data: The file's bytes.
+        empty: What is said of a file that holds nothing.
+
+    Returns:
+        What it holds, None if nothing can be made of it; and every fault.
+    """
     try:
-        node = _compose(_decode(data))
+        node = _compose(_decode(data), empty)
         reader = _Reader()
         root = reader.read(node, ())
     except _StopError as stop:
-        return Document(None, (stop.fault,))
-    faults = tuple(dict.fromkeys(reader.faults))  # an anchor's fault shows once for each of its aliases
-    if not isinstance(root, Table):
-        is_empty = isinstance(root, Scalar) and root.is_plain and not root.text
-        message = _EMPTY if is_empty else "expected options as 'key: value' at the top level"
-        return Document(None, (*faults, Fault(root.place, message)))
-    return Document(root, faults)
+        return None, (stop.fault,)
+    return root, tuple(dict.fromkeys(reader.faults))  # an anchor's fault shows once for each of its aliases
 
 
 def _decode(data: bytes) -> str:
@@ -159,7 +172,7 @@ def _decode(data: bytes) -> str:
     return text
 
 
-def _compose(text: str) -> yaml.Node:
+def _compose(text: str, empty: str) -> yaml.Node:
     loader = None
     try:
         loader = _Loader(text)
@@ -175,7 +188,7 @@ def _compose(text: str) -> yaml.Node:
         place = _place(loader.get_mark()) if loader else Place(1, 1)
         raise _StopError(place, "not valid YAML: a number here is out of range") from None
     if node is None:
-        raise _StopError(Place(1, 1), _EMPTY)
+        raise _StopError(Place(1, 1), empty)
     return node
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.config.document import MAX_FILE_BYTES, Document, Table, read_document
+from gatewayd.config.document import MAX_FILE_BYTES, Document, Items, Table, read_document, read_node
 
 
 def only_fault(data):
@@ -94,3 +94,14 @@ def test_any_bytes_give_a_document(data):
     assert isinstance(document, Document)
     assert document.faults or isinstance(document.root, Table)
     assert document.root is None or all(isinstance(key, str) for key in document.root.entries)
+
+
+def test_a_file_of_another_kind_may_hold_a_list_at_its_top_level():
+    root, faults = read_node(b"- a\n- {b: c}\n", empty="nothing")
+    assert isinstance(root, Items)
+    assert (len(root.items), faults) == (2, ())
+
+
+def test_what_is_said_of_an_empty_file_is_up_to_its_kind():
+    root, (fault,) = read_node(b"# only a comment\n", empty="expected cases")
+    assert (root, fault.message) == (None, "expected cases")
