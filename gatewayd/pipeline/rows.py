@@ -64,7 +64,7 @@ class RowDecoder:
         self.unread: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.requests: list[Request] = []
-        self.offline: list[tuple[int, int]] = []
+        self.offline: list[tuple[int, int, int]] = []
 
     def decode(self, routed: Routed) -> Readings:
         """Decode messages into rows, in order of arrival.
@@ -72,8 +72,8 @@ class RowDecoder:
         ``unread`` then holds, by reason, the parts of this run's messages that could not be used though the message
         could: the format's own reasons and notices, ``unit_differs``, ``retained`` (no time of its own, so of unknown
         age) and those of ``Devices.admit``. ``requests`` is what the senders should be asked for, ``offline`` the
-        devices that are said to have gone, as (row, device): before this row. Of one that was never heard, nothing is
-        said.
+        devices that are said to have gone, as (row, device, steady time): before this row. Of one that was never
+        heard, nothing is said.
         """
         self.unread, self.examples, self.requests, self.offline = Counter(), {}, [], []
         rows = _Rows()
@@ -92,7 +92,7 @@ class RowDecoder:
             for name in found.offline:
                 device = self._devices.find(self._devices.levels(topic.decode()), name)
                 if device is not None:
-                    self.offline.append((len(rows.device), device))
+                    self.offline.append((len(rows.device), device, int(routed.steady_at[index])))
         return self._readings(rows)
 
     def adopt(self, old: "RowDecoder") -> None:

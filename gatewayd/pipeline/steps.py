@@ -150,12 +150,14 @@ class Steps:
             total["partial" if isinstance(self.windower, SpanWindower) else "gap"] += self.windower.abandoned
         return total
 
-    def take(self, readings: Readings, gone: Sequence[tuple[int, int]] = ()) -> Iterator[WindowBatch | Turn]:
+    def take(
+        self, readings: Readings, gone: Sequence[tuple[int, int, int]] = ()
+    ) -> Iterator[WindowBatch | Turn]:
         """Take readings in; yield what they led to.
 
         Args:
             readings: In order of arrival.
-            gone: (row, device): before this row the device was said to have gone.
+            gone: (row, device, steady time): before this row, and then, the device was said to have gone.
         """
         if self._idle is None and self._silence is None:
             yield from self._advance(readings.batch, readings.arrived_at, readings.has_own_time)
@@ -260,7 +262,9 @@ class Steps:
         }
         return {name: step for name, step in steps.items() if step is not None}
 
-    def _cuts(self, readings: Readings, gone: Sequence[tuple[int, int]]) -> list[tuple[int, list["_Event"]]]:
+    def _cuts(
+        self, readings: Readings, gone: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[int, list["_Event"]]]:
         """Return the rows before which something happens that isn't a reading, and what, in order."""
         device, steady_at = readings.batch.device, readings.steady_at
         events: list[_Event] = []
@@ -277,7 +281,9 @@ class Steps:
             cuts.setdefault(event.row, []).append(event)
         return list(cuts.items())
 
-    def _silences(self, device: Int64, steady_at: Int64, gone: Sequence[tuple[int, int]]) -> list["_Event"]:
+    def _silences(
+        self, device: Int64, steady_at: Int64, gone: Sequence[tuple[int, int, int]]
+    ) -> list["_Event"]:
         """Return where devices fell silent, where they were said to have gone, and where they were heard again."""
         assert self._silence is not None
         events: list[_Event] = []
@@ -286,8 +292,7 @@ class Steps:
             for who, then in zip(devices.tolist(), since.tolist(), strict=True):
                 events.append(_Event(row, then + self._silent_ns, "silent", who, then))
                 quiet.append((row, who))
-        for row, who in gone:
-            then = int(steady_at[min(row, len(steady_at) - 1)]) if len(steady_at) else 0
+        for row, who, then in gone:
             events.append(_Event(row, then, "silent", who, then))
             quiet.append((row, who))
         for row, who in quiet:

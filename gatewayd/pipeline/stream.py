@@ -100,7 +100,7 @@ class Stream:
         self.unread: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.requests: list[Request] = []
-        self._gone: list[tuple[int, int]] = []
+        self._gone: list[tuple[int, int, int]] = []
 
     def parts(self, routed: Routed) -> Iterable[Routed]:
         """Return a run's messages as many at once as memory allows to decode: all of them, unless they are pictures."""

@@ -143,7 +143,7 @@ def test_requests_and_devices_that_have_gone_are_handed_on():
         Samples(samples=(sample("a", 1.0),), requests=(request,)), Samples(offline=("d",)), Samples()
     )
     rows.decode(routed("t", "t"))
-    assert (rows.requests, rows.offline) == ([request], [(1, 0)])
+    assert (rows.requests, rows.offline) == ([request], [(1, 0, NOW + 1005)])
     rows.decode(routed("t"))
     assert (rows.requests, rows.offline) == ([], [])
 
