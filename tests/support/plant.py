@@ -24,7 +24,7 @@ def as_json(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _iso(second):
+def iso(second):
     return (
         datetime.fromtimestamp(EPOCH_S + second, UTC)
         .isoformat(timespec="milliseconds")
@@ -120,7 +120,7 @@ def tasmota(second):
             f"tele/{device}/SENSOR",
             as_json(
                 {
-                    "Time": _iso(second)[:19],
+                    "Time": iso(second)[:19],
                     "ENERGY": {
                         "TotalStartTime": "2024-11-02T08:15:00",
                         "Total": round(183.4 + second / 1000, 3),
@@ -136,7 +136,7 @@ def tasmota(second):
             f"tele/{device}/STATE",
             as_json(
                 {
-                    "Time": _iso(second)[:19],
+                    "Time": iso(second)[:19],
                     "UptimeSec": 100 + int(second),
                     "POWER": "ON",
                     "Wifi": {"RSSI": 74},
@@ -311,14 +311,14 @@ def ttn(second):
             as_json(
                 {
                     "end_device_ids": {"device_id": device, "application_ids": {"application_id": "app1"}},
-                    "received_at": _iso(second),
+                    "received_at": iso(second),
                     "uplink_message": {
                         "f_cnt": int(second),
                         "decoded_payload": {
                             "soil_temp": wave(second, 8, 9),
                             "moisture": wave(second, 20, 30),
                         },
-                        "received_at": _iso(second),
+                        "received_at": iso(second),
                     },
                 }
             ),
@@ -336,7 +336,7 @@ def cloudevents(second):
                 "source": "mqtt://fleet",
                 "type": "reading",
                 "subject": "fleet-a/temp-0042",
-                "time": _iso(second),
+                "time": iso(second),
                 "data": {"celsius": wave(second, 20, 24)},
             }
         ),
@@ -347,7 +347,7 @@ def cloudevents(second):
 def csv(second):
     yield (
         "logger/out",
-        f"time;temp;rh\n{_iso(second)};{wave(second, 20, 22)};{wave(second, 40, 45)}\n".encode(),
+        f"time;temp;rh\n{iso(second)};{wave(second, 20, 22)};{wave(second, 40, 45)}\n".encode(),
         False,
     )
 

@@ -313,3 +313,56 @@ def test_whatever_stands_beside_what_nothing_is_rejected_and_all_is_read(tmp_pat
     if sensors:
         _, figures = check_reads_all(findings, tmp_path_factory.mktemp("plant"), said)
         assert figures.readings == 4 * len(sensors)
+
+
+CHANNELS = ["temperature", "humidity", "pressure", "power", "brightness"]
+NAMES = st.sampled_from(["hall", "office/lamp", "cold store", "p1", "p2", "attic/p3", "0x00158d0001a2b3c4"])
+
+
+def z2m(device, channels, second):
+    yield (
+        f"zigbee2mqtt/{device}",
+        plant.as_json({name: plant.wave(second, 1, 9) for name in sorted(channels)}),
+    )
+
+
+def tasmota(device, channels, second):
+    values = {name.title(): plant.wave(second, 1, 9) for name in sorted(channels)}
+    now = plant.iso(second)[:19]
+    yield f"tele/{device}/SENSOR", plant.as_json({"Time": now, "BME280": values, "TempUnit": "C"})
+
+
+def shelly(device, channels, second):
+    values = {name: plant.wave(second, 1, 9) for name in sorted(channels)}
+    yield f"{device}/status/input:0", plant.as_json({"id": 0, **values})
+
+
+def esphome(device, channels, second):
+    for name in sorted(channels):
+        yield f"{device}/sensor/{name}/state", str(plant.wave(second, 1, 9)).encode()
+
+
+def homie(device, channels, second):
+    for name in sorted(channels):
+        yield f"homie/{device.replace('/', '-')}/node/{name}", str(plant.wave(second, 1, 9)).encode()
+
+
+@pytest.mark.parametrize("make", [z2m, tasmota, shelly, esphome, homie], ids=lambda make: make.__name__)
+@settings(deadline=None, max_examples=40)
+@given(st.dictionaries(NAMES, st.frozensets(st.sampled_from(CHANNELS), min_size=1), min_size=1))
+def test_devices_of_one_make_with_any_channels_are_all_read(tmp_path_factory, make, devices):
+    said = [
+        (float(second), topic, payload, False)
+        for second in range(12)
+        for device, channels in devices.items()
+        for topic, payload in make(device, channels, float(second))
+    ]
+    findings = discover(overhear(said))
+    assert not findings.left_out
+    prepared, text = configured(findings, tmp_path_factory.mktemp("make"))
+    figures = replayed(prepared, said)
+    assert (figures.rejected, figures.unread, figures.refused) == ({}, {}, {}), text
+    if make in (z2m, tasmota, shelly):
+        assert (figures.dropped, figures.readings) == ({}, 12 * len(devices)), text
+    found = {name for stream in findings.streams for name in stream.devices}
+    assert len(found) == len(devices)
