@@ -4,9 +4,13 @@ Each gives its messages as (topic, payload); ``at`` is seconds since the Unix ep
 in a moment.
 """
 
+import base64
 import json
+import math
 import random
 from datetime import UTC, datetime
+
+import cbor2
 
 from tests.support import sparkplug
 
@@ -173,3 +177,109 @@ class SparkplugNode:
     def death(self):
         """The node's will, as its broker sends it: no sequence number, the session that it ends."""
         return self.topic("NDEATH"), sparkplug.node_birth(self.session, seq=None)
+
+
+class EdgeXChillers:
+    """Two device services: one speaks JSON in base64 envelopes, as EdgeX does by default, the other CBOR."""
+
+    TOPIC = "edgex/events/device/device-modbus/Chiller/{}/Status"
+
+    def __init__(self):
+        self._noise = random.Random(13)
+
+    def json_event(self, device, at, **given):
+        event = as_json({"apiVersion": "v3", "requestId": "c0ffee", "event": self._event(device, at, given)})
+        envelope = {
+            "apiVersion": "v3",
+            "receivedTopic": "",
+            "correlationID": "a5",
+            "requestID": "",
+            "errorCode": 0,
+            "payload": base64.b64encode(event).decode(),
+            "contentType": "application/json",
+        }
+        return self.TOPIC.format(device), as_json(envelope)
+
+    def cbor_event(self, device, at, **given):
+        return self.TOPIC.format(device), cbor2.dumps(
+            {"apiVersion": "v3", "event": self._event(device, at, given)}
+        )
+
+    def _event(self, device, at, given):
+        noise = self._noise
+        values = {
+            "SupplyTemp": (7 + noise.uniform(-0.4, 0.4), "Float32", "Cel"),
+            "ReturnTemp": (12 + noise.uniform(-0.6, 0.6), "Float32", "degC"),
+            "CompressorCurrent": (120 + noise.uniform(-8, 8), "Float64", "A"),
+        }
+        origin = int(at * 1000) * 10**6
+        common = {"deviceName": device, "profileName": "Chiller", "origin": origin}
+        readings = [
+            {
+                **common,
+                "id": "7e",
+                "resourceName": name,
+                "valueType": kind,
+                "value": f"{given.get(name, value):e}",
+                "units": unit,
+            }
+            for name, (value, kind, unit) in values.items()
+        ]
+        mode = {**common, "resourceName": "Mode", "valueType": "String", "value": "auto"}
+        return {
+            **common,
+            "apiVersion": "v3",
+            "id": "f1",
+            "sourceName": "Status",
+            "readings": [*readings, mode],
+        }
+
+
+class Wearables:
+    """Straps with a heart rate and motion, each a second apart, on two topics; a battery now and then."""
+
+    def __init__(self):
+        self._noise = random.Random(17)
+
+    def second(self, device, at, *, bpm=None, rms=None):
+        """What a strap says in one second."""
+        noise = self._noise
+        rate = round(64 + 3 * math.sin(at / 9) + noise.uniform(-2, 2)) if bpm is None else bpm
+        motion = abs(noise.gauss(0.3, 0.1)) if rms is None else rms
+        yield f"wearable/{device}/heart_rate", as_json({"time": int(at * 1000) + 250, "bpm": rate})
+        yield f"wearable/{device}/motion", as_json({"time": int(at * 1000) + 700, "rms": round(motion, 3)})
+        if at % 60 == 0:
+            yield f"wearable/{device}/battery", as_json({"time": int(at * 1000) + 800, "percent": 81})
+
+
+class RoadSite:
+    """Loop detectors of a road's lanes, once a minute; traffic comes and goes with the day."""
+
+    def __init__(self, site, lanes):
+        self._site, self._lanes = site, lanes
+        self._noise = random.Random(19)
+
+    def minute(self, at, *, blocked=(), status="ok"):
+        return f"traffic/{self._site}/detectors", as_json(
+            {
+                "time": iso(at),
+                "interval_s": 60,
+                "detectors": [
+                    {"id": lane, **self._lane(at, is_blocked=lane in blocked), "status": status}
+                    for lane in self._lanes
+                ],
+            }
+        )
+
+    def _lane(self, at, *, is_blocked):
+        noise = self._noise
+        if is_blocked:
+            return {
+                "flow": 60 * noise.randint(0, 2),
+                "occupancy": 88.5,
+                "speed": round(noise.uniform(2, 6), 1),
+            }
+        busy = 0.5 - 0.5 * math.cos(2 * math.pi * at / 86400)  # from midnight to midnight
+        flow = max(60 * round((300 + 900 * busy) / 60 + noise.gauss(0, 3)), 60)
+        speed = 118 - 14 * busy + noise.gauss(0, 3)
+        return {"flow": flow, "occupancy": round(flow / speed * 0.6, 1), "speed": round(speed, 1)}
