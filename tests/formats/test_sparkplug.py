@@ -238,6 +238,50 @@ def test_more_metrics_than_can_be_are_refused_or_not_kept(monkeypatch):
     assert to_node(decoder, "NDATA", payload(double(1.0, alias=0), seq=1)).requests
 
 
+def restored(decoder):
+    following = SparkplugFormat()
+    following.restore(decoder.state())
+    return following
+
+
+def test_after_a_stop_the_very_next_message_is_read_by_what_was_announced(born):
+    samples = to_device(restored(born), "DDATA", payload(double(1.5, alias=2, datatype=None), seq=2))
+    assert (rows(samples), samples.notices) == ([("n/d", "p", 1.5, "bar")], ())
+
+
+@pytest.mark.parametrize("seq", [1, 3, 200, None])
+def test_after_a_stop_that_missed_something_no_alias_is_read_before_the_next_birth(born, seq):
+    """In between the node may have given its aliases to other metrics."""
+    decoder = restored(born)
+    data = double(1.5, alias=2, datatype=None)
+    for number in range(2):
+        samples = to_device(decoder, "DDATA", payload(data, seq=None if seq is None else seq + number))
+        assert (samples.samples, len(samples.requests)) == ((), 1 - number)
+    assert to_node(decoder, "NBIRTH", node_birth(5)).notices == ()
+    to_device(decoder, "DBIRTH", payload(double(3.0, name="other", alias=2), seq=1))
+    assert rows(to_device(decoder, "DDATA", payload(data, seq=2))) == [("n/d", "other", 1.5, None)]
+
+
+def test_after_a_stop_a_named_metric_and_a_birth_are_read_whatever_was_missed(born):
+    birth = to_device(restored(born), "DBIRTH", payload(double(3.0, name="p", alias=2), seq=77))
+    assert rows(birth) == [("n/d", "p", 3.0, None)]
+    data = to_device(restored(born), "DDATA", payload(double(3.0, name="p"), seq=77))
+    assert rows(data) == [("n/d", "p", 3.0, None)]
+    assert (len(birth.requests), len(data.requests)) == (1, 1)
+
+
+def test_a_stop_that_missed_something_ends_the_pause_before_the_next_request(born):
+    """The node was asked just before; whatever it answered, nobody heard it."""
+    assert to_node(born, "NDATA", payload(seq=9)).requests
+    assert not to_node(restored(born), "NDATA", payload(seq=10)).requests
+    assert to_node(restored(born), "NDATA", payload(seq=20)).requests
+
+
+def test_a_node_that_went_through_a_session_unheard_is_gone_by_its_death(born):
+    assert to_node(restored(born), "NDEATH", node_birth(5, seq=None)).offline == ("n", "n/d")
+    assert to_node(restored(born), "NDEATH", node_birth(3, seq=None)).offline == ()
+
+
 KINDS = ["NBIRTH", "NDATA", "NDEATH"], ["DBIRTH", "DDATA", "DDEATH"]
 TOPICS = [NODE.format(kind) for kind in KINDS[0]] + [DEVICE.format(kind) for kind in KINDS[1]]
 PAYLOADS = [

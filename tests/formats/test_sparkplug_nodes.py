@@ -89,3 +89,84 @@ def test_what_is_kept_is_bounded_and_the_last_birth_is_kept(births):
             sizes = [node.size for node in map(nodes.get, "abc") if node is not None]
             assert sum(sizes) <= 30
             assert max(sizes) <= 20
+
+
+def known(keys, size=3):
+    nodes = Nodes()
+    for key in keys:
+        nodes.add(key, Node(is_born=True, birth=4))
+        nodes.announce(key, "", table(size))
+    return nodes
+
+
+def restored(nodes):
+    following = Nodes()
+    following.restore(nodes.state())
+    return following
+
+
+def test_a_node_is_restored_whole_but_not_proven():
+    nodes = known("a")
+    before = nodes.get("a")
+    before.take(7)
+    after = restored(nodes).get("a")
+    assert (before.is_proven, after.is_proven) == (True, False)
+    after.is_proven = True
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("number", "is_proven"), [(8, True), (7, False), (9, False), (0, False), (None, False)]
+)
+def test_only_the_very_next_message_proves_a_restored_node(number, is_proven):
+    nodes = known("a")
+    nodes.get("a").take(7)
+    node = restored(nodes).get("a")
+    assert node.prove(number) is node.is_proven is is_proven
+
+
+def test_a_node_whose_number_was_not_known_cannot_be_proven():
+    assert not restored(known("a")).get("a").prove(0)
+
+
+def test_what_was_proven_stays_so():
+    node = Node()
+    assert node.prove(7)
+    assert node.prove(None)
+
+
+@pytest.mark.parametrize(
+    ("birth", "died", "outlives"),
+    [
+        (4, 4, False),
+        (4, 3, True),
+        (4, 5, False),
+        (0, 255, True),
+        (255, 0, False),
+        (None, 3, False),
+        (4, None, False),
+    ],
+)
+def test_deaths_of_earlier_sessions_are_outlived(birth, died, outlives):
+    assert Node(birth=birth).outlives(died) is outlives
+
+
+def test_bounds_hold_for_what_is_restored(monkeypatch):
+    nodes = known("abc")
+    nodes.announce("a", "d", table(3))
+    for name, bound, left in (
+        ("MAX_NODES", 2, "bc"),
+        ("MAX_NODE_METRICS", 7, "bc"),
+        ("MAX_METRICS", 9, "bc"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(sparkplug_nodes, name, bound)
+            assert list(restored(nodes).state()) == list(left)
+
+
+def test_an_alias_beyond_what_was_announced_is_refused():
+    state = table(2).state()
+    for place in (2, -1, "m0"):
+        with pytest.raises(ValueError, match="expected"):
+            Table.from_state({**state, "aliased": [0, place]})
+    assert Table.from_state({**state, "aliased": [0, None]}).name_of == {0: "m0", 1: None}

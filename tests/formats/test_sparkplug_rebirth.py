@@ -69,3 +69,27 @@ def test_one_node_is_never_asked_twice_within_the_shortest_pause(steps):
             asked[node].append(now)
     for times in asked.values():
         assert all(after - before >= FIRST_PAUSE_NS for before, after in itertools.pairwise(times))
+
+
+def test_who_goes_on_asks_no_sooner():
+    before, rebirths = Rebirths(), Rebirths()
+    for number in range(MAX_PER_SECOND - 1):
+        assert before.request("g", f"n{number}", now=ARRIVAL)
+    rebirths.restore(before.state())
+    assert not rebirths.request("g", "n0", now=ARRIVAL + FIRST_PAUSE_NS - 1)
+    assert rebirths.request("g", "a", now=ARRIVAL + 1)
+    assert not rebirths.request("g", "b", now=ARRIVAL + 2)
+    assert rebirths.request("g", "n0", now=ARRIVAL + FIRST_PAUSE_NS)
+
+
+def test_a_node_that_is_forgotten_may_be_asked_at_once():
+    rebirths = Rebirths()
+    assert rebirths.request("g", "n", now=ARRIVAL)
+    rebirths.forget("g", "n")
+    assert rebirths.request("g", "n", now=ARRIVAL + 1)
+
+
+def test_no_state_makes_a_pause_longer_than_the_longest():
+    rebirths = Rebirths()
+    rebirths.restore({"asked": {"g/n": [ARRIVAL, 10**30, 10**30]}, "second": 0, "in_second": 10**9})
+    assert rebirths.request("g", "n", now=ARRIVAL + LONGEST_PAUSE_NS)

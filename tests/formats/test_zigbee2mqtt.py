@@ -175,6 +175,25 @@ def test_what_is_no_list_of_devices_is_counted_and_memory_is_bounded():
     assert len(decoder._units) == MAX_ENTRIES
 
 
+def test_names_and_units_of_absurd_length_are_not_kept():
+    decoder = Zigbee2MqttFormat()
+    exposes = [
+        {"property": "x" * 513},
+        {"property": "temperature", "unit": "y" * 513},
+        {"property": "z", "unit": "u"},
+    ]
+    definitions = [{"friendly_name": "a", "definition": {"exposes": exposes}}]
+    assert decode(decoder, "zigbee2mqtt/bridge/devices", json.dumps(definitions)).errors == ()
+    assert decoder.state() == {"units": {"a": {"z": "u"}}}
+    assert rows(decode(decoder, "zigbee2mqtt/a", '{"temperature":20}')) == [("a", "temperature", 20.0, "°C")]
+
+
+def test_a_state_with_more_properties_than_may_be_is_refused():
+    units = {f"p{number}": None for number in range(513)}
+    with pytest.raises(ValueError, match="at most 512"):
+        Zigbee2MqttFormat().restore({"units": {"a": units}})
+
+
 @given(
     topics(TOPICS),
     st.binary()
