@@ -24,8 +24,13 @@ IDS = [f"{name}-{index}" for index, (name, *_) in enumerate(EXAMPLES)]
 
 
 def parameters(name):
-    kind = ImageFormat if name == "image" else FORMATS[name]._load()
-    return inspect.signature(kind).parameters
+    """Those that a configuration gives."""
+    if name == "image":
+        known = inspect.signature(ImageFormat).parameters
+        return {
+            option: known[option] for option in known.keys() - {"width", "height", "colours"}
+        }  # the model's
+    return inspect.signature(FORMATS[name]._load()).parameters
 
 
 def written(default):
