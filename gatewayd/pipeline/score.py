@@ -70,9 +70,8 @@ def _deviation(windows: Float32) -> Scores:
 def _reconstruction(outputs: Float32, windows: Float32, spec: ModelSpec) -> Scores:
     difference = outputs.reshape(windows.shape).astype(np.float64) - windows
     error = np.square(difference) if spec.error == "mse" else np.abs(difference)
-    per_channel = np.zeros((len(windows), windows.shape[2]))
-    for sample in range(windows.shape[1]):  # sample by sample, so that a sum never depends on its neighbours
-        per_channel += error[:, sample]
+    # Sample by sample: every partial sum of ``accumulate`` is a result, so its order depends on no neighbour.
+    per_channel = np.add.accumulate(error, axis=1)[:, -1]
     total = np.zeros(len(windows))
     for channel in range(windows.shape[2]):
         total += per_channel[:, channel]
