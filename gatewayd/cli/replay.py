@@ -15,7 +15,8 @@ from gatewayd.domain.figures import LineFigures
 from gatewayd.startup import prepare
 from gatewayd.workbench.recording import Arrived, Kind, RecordingError, Unread, kind_of, read_messages
 from gatewayd.workbench.replay import Replay, Tally, written
-from gatewayd.workbench.row_messages import TableError, TableOptions, read_tables
+from gatewayd.workbench.row_messages import TableError, TableOptions
+from gatewayd.workbench.table_messages import read_tables
 
 Form = Literal["auto", "messages", "table"]
 
@@ -84,10 +85,10 @@ def command(  # one per option
     prepared = prepare(config)
     unread = Unread()
     options = TableOptions(stream=stream, time=time_column, device=device_column)
-    arrivals = _arrivals(files, form, prepared.settings, options, unread)
     flow = build_flow(prepared)
     replay = Replay(flow, prepared.settings)
     began = time.perf_counter()
+    arrivals = _arrivals(files, form, prepared.settings, options, unread)
     with _writer(output) as file:
         for outcome in replay.run(arrivals, drains=drain):
             file.writelines(

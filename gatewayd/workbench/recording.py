@@ -36,7 +36,7 @@ LATEST_NS: Final = 9_200_000_000_000_000_000  # within int64, with room for time
 Arrived = tuple[Message, int | None]
 Kind = Literal["messages", "csv", "rows", "parquet"]
 
-_PUBLISH = 0x30  # MQTT 3.1.1, 3.3.1
+PUBLISH = 0x30  # MQTT 3.1.1, 3.3.1
 _LINES_LOOKED_AT = 16  # to tell what a file is; the first may be cut off
 # mosquitto_sub 2.0 writes both, such as 2026-01-31T07:00:00.250000Z+0100, where the offset is the one that holds
 _Z_BEFORE_OFFSET = re.compile(r"Z(?=[+-]\d{4}$)")
@@ -195,7 +195,7 @@ def _message(line: bytes) -> Arrived:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise RejectedInputError("not_json", str(error)[:80]) from error
     at = fields.at if fields.at is not None else fields.tst
-    header = _PUBLISH | fields.qos << 1 | int(fields.retain)
+    header = PUBLISH | fields.qos << 1 | int(fields.retain)
     return (topic, _payload(fields), header, 0), None if at is None else instant(at)
 
 

@@ -23,11 +23,11 @@ class Nanoseconds(int):
     __slots__ = ()
 
 
-def read_parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+def read_parquet_rows(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[object, ...]]]:
     """Read a file.
 
     Returns:
-        Row numbers, from 1, and rows; nulls are None, time stamps ``Nanoseconds``.
+        Titles and cells of each row; nulls are None, time stamps ``Nanoseconds``.
 
     Raises:
         RecordingError: The file can't be read, or the extra isn't installed.
@@ -42,19 +42,17 @@ def read_parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     _check_frame(path)
     reader = iter(_sound(path, lambda: read_parquet(path, batch_size=_BATCH_ROWS)))
     ns, whole = DataType.timestamp("ns"), DataType.int64()
-    number = 0
     while (batch := _sound(path, lambda: next(reader, None))) is not None:
-        columns: list[list[object]] = []
-        for name in batch.column_names:
+        titles, columns = tuple(batch.column_names), []
+        for name in titles:
             column = batch.column(name)
             if DataType.is_timestamp(column.type):
                 stamps = column.cast(ns).cast(whole).to_pylist()
                 columns.append([None if stamp is None else Nanoseconds(stamp) for stamp in stamps])
             else:
                 columns.append(column.to_pylist())
-        for row in zip(*columns, strict=True):
-            number += 1
-            yield number, dict(zip(batch.column_names, row, strict=True))
+        for cells in zip(*columns, strict=True):
+            yield titles, cells
 
 
 def _sound(path: Path, read: Callable[[], _T]) -> _T:

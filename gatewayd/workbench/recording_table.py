@@ -1,28 +1,43 @@
-"""The rows of a table, one after the other: CSV, JSON lines of plain objects, Parquet.
+"""The rows of a table, one after the other: CSV, JSON lines of objects, Parquet.
 
 CSV has commas, semicolons or tabs, and a first line that names the columns; it and JSON lines may be gzipped. A row
-that can't be read is left out and counted, with its place. Rows stream: none is kept.
+that can't be read is left out and counted, with its place. Objects within objects are columns with a dot in their
+names. Rows stream: none is kept.
 """
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gatewayd.workbench.recording import Kind, RecordingError, Unread, bounded_lines
 from gatewayd.workbench.recording_parquet import read_parquet_rows
 
-Row = Mapping[str, object]
 CheckTitles = Callable[[Path, int, tuple[str, ...]], None]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = ",;\t"
+_DEEPEST: Final = 16  # as the formats
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
-def read_rows(path: Path, kind: Kind, unread: Unread, check_titles: CheckTitles) -> Iterator[tuple[int, Row]]:
+class Row(NamedTuple):
+    """One row; a tuple, since one is built for each.
+
+    Attributes:
+        number: Of its last line, or of the row in Parquet; from 1.
+        titles: Of its columns; the same object for all rows of CSV and Parquet.
+        cells: One for each.
+    """
+
+    number: int
+    titles: tuple[str, ...]
+    cells: Sequence[object]
+
+
+def read_rows(path: Path, kind: Kind, unread: Unread, check_titles: CheckTitles) -> Iterator[Row]:
     """Read a table.
 
     Args:
@@ -32,26 +47,23 @@ def read_rows(path: Path, kind: Kind, unread: Unread, check_titles: CheckTitles)
             than in the first line), ``not_json``, ``not_an_object``.
         check_titles: Told the file, the line and the columns where they are the same for all rows; may raise.
 
-    Returns:
-        Numbers of line or row, and rows.
-
     Raises:
         RecordingError: The file can't be read.
     """
     if kind == "parquet":
-        is_checked = False
-        for number, row in read_parquet_rows(path):
-            if not is_checked:
-                check_titles(path, 0, tuple(row))
-                is_checked = True
-            yield number, row
+        titles: tuple[str, ...] | None = None
+        for number, (names, cells) in enumerate(read_parquet_rows(path), 1):
+            if titles is None:
+                titles = names
+                check_titles(path, 0, titles)
+            yield Row(number, titles, cells)
     elif kind == "csv":
         yield from _csv_rows(path, unread, check_titles)
     else:
         yield from _json_rows(path, unread)
 
 
-def _json_rows(path: Path, unread: Unread) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: Path, unread: Unread) -> Iterator[Row]:
     for number, line in bounded_lines(path):
         if line is None:
             unread.note("line_too_long", path, number)
@@ -60,36 +72,48 @@ def _json_rows(path: Path, unread: Unread) -> Iterator[tuple[int, Row]]:
         if not text or text.isspace():
             continue
         try:
-            yield number, _decode(text)
+            fields = _decode(text)
         except msgspec.ValidationError:
             unread.note("not_an_object", path, number)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             unread.note("not_json", path, number)
+        else:
+            if any(isinstance(value, dict) for value in fields.values()):
+                fields = dict(_flat(fields, "", _DEEPEST))
+            yield Row(number, tuple(fields), tuple(fields.values()))
 
 
-def _csv_rows(path: Path, unread: Unread, check_titles: CheckTitles) -> Iterator[tuple[int, Row]]:
+def _flat(fields: Mapping[str, object], prefix: str, depth: int) -> Iterator[tuple[str, object]]:
+    for name, value in fields.items():
+        if isinstance(value, dict) and depth:
+            yield from _flat(value, f"{prefix}{name}.", depth - 1)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _csv_rows(path: Path, unread: Unread, check_titles: CheckTitles) -> Iterator[Row]:
     lines = _TextLines(path, unread)
     head = next(lines, None)
     if head is None:
         raise RecordingError(f"{path}: is empty")
     delimiter = max(_DELIMITERS, key=head.count)
-    titles = [title.strip() for title in next(csv.reader([head], delimiter=delimiter))]
+    titles = tuple(title.strip() for title in next(csv.reader([head], delimiter=delimiter)))
     for title in titles:
         if titles.count(title) > 1:
             raise RecordingError(f"{path}:{lines.number}: column '{title}' occurs twice")
-    check_titles(path, lines.number, tuple(titles))
+    check_titles(path, lines.number, titles)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         try:
-            row = next(rows, None)
+            cells = next(rows, None)
         except csv.Error:
             unread.note("not_csv", path, lines.number)
             continue
-        if row is None:
+        if cells is None:
             return
-        if len(row) == len(titles):
-            yield lines.number, dict(zip(titles, row, strict=True))
-        elif row:
+        if len(cells) == len(titles):
+            yield Row(lines.number, titles, cells)
+        elif cells:
             unread.note("wrong_columns", path, lines.number)
 
 

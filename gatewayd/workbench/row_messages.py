@@ -1,38 +1,36 @@
-"""Rows of tables → the messages that would have brought them, all devices' rows in order of time.
+"""Rows of tables → the messages that would have brought them.
 
 A table has a column for the time and one for each channel, called as the channel is or as its ``field``; perhaps one
 for the device, and one for each further named level of the stream's topic. A row becomes the JSON object that the
 stream reads, on its device's topic, and arrives when it was taken. Empty cells, nulls and NaN are left out of it.
-
-Rows stream through. Only where they aren't in order of time they are put in order first, on disk.
 """
 
 import math
 import re
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from gatewayd.config.settings import Settings, StreamSettings, TimeSettings
+from gatewayd.config.settings import StreamSettings, TimeSettings
 from gatewayd.domain.topic import TopicFilter
 from gatewayd.errors import GatewayError, RejectedInputError
-from gatewayd.formats.leaves import ABSENT, follow
-from gatewayd.workbench.recording import Arrived, Kind, RecordingError, Unread, instant
+from gatewayd.workbench.recording import PUBLISH, Arrived, RecordingError, instant
 from gatewayd.workbench.recording_parquet import Nanoseconds
-from gatewayd.workbench.recording_table import Row, read_rows
+from gatewayd.workbench.recording_table import Row
 from gatewayd.workbench.table import channel_name
 
 _TIME_TITLES: Final = ("time", "timestamp", "ts", "datetime", "date", "at")
-_PUBLISH: Final = 0x30  # MQTT 3.1.1, 3.3.1
 _ANY_LEVEL: Final = "_"  # where the topic filter lets anything stand
+_TOPICS_REMEMBERED: Final = 10_000
 _JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = 10**9
+# between these, a float64 of seconds or milliseconds tells microseconds apart, and its magnitude tells its unit
+_EARLIEST_NS: Final = 10**9 * _SECOND
+_LATEST_NS: Final = 2**33 * _SECOND  # the year 2242
 
 
 class TableError(GatewayError):
@@ -46,6 +44,24 @@ class TableOptions:
     stream: str | None = None
     time: str | None = None
     device: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where in a row is what.
+
+    Attributes:
+        time: Index of the time stamp's cell; None: there is none.
+        channels: Path in the payload, index of the cell.
+        missing: Channels without a column.
+        levels: Levels of the topic that have a column, ``device`` also where the topic has no such level; and indices
+            of their cells.
+    """
+
+    time: int | None = None
+    channels: tuple[tuple[str, int], ...] = ()
+    missing: tuple[str, ...] = ()
+    levels: tuple[tuple[str, int], ...] = ()
 
 
 class RowWriter:
@@ -67,11 +83,15 @@ class RowWriter:
             )
         self._name, self._settings, self._options = name, settings, options
         self._time = settings.time
-        self._fields = {channel: options.field or channel for channel, options in settings.channels.items()}
-        self._levels = TopicFilter.parse(settings.topic).pattern.split("/")
+        self._paths = {channel: given.field or channel for channel, given in settings.channels.items()}
+        stamped = [] if self._time is None else [self._time.field]
+        self._is_nested = any("." in path for path in (*self._paths.values(), *stamped))
+        self._levels = settings.topic.split("/")
+        self._level_names = TopicFilter.parse(settings.topic).names
         self._titles: tuple[str, ...] | None = None
         self._places = _Places()
-        self._device: object = ABSENT  # of the first row, where the topic has no level for it
+        self._topics: dict[tuple[object, ...], bytes] = {}
+        self._device: object = None  # of the first row, where the topic has no level for it
 
     def check(self, path: Path, line: int, titles: tuple[str, ...]) -> None:
         """Look whether a table has the columns that it needs.
@@ -82,16 +102,15 @@ class RowWriter:
         places = self._find(titles)
         where = f"{path}:{line}" if line else str(path)
         there = f"there are {', '.join(titles)}"
+        for given in (self._options.time, self._options.device):
+            if given is not None and given not in titles:
+                raise RecordingError(f"{where}: has no column '{given}'; {there}")
         if places.time is None:
             raise RecordingError(
                 f"{where}: has no column that looks like a time stamp: name it with --time-column; {there}"
             )
-        for given in (self._options.time, self._options.device):
-            if given is not None and given not in titles:
-                raise RecordingError(f"{where}: has no column '{given}'; {there}")
-        missing = [channel for channel, title in places.channels.items() if title is None]
-        if missing and (self._settings.align is None or len(missing) == len(places.channels)):
-            raise RecordingError(f"{where}: has no column for channel {', '.join(missing)}; {there}")
+        if places.missing and (self._settings.align is None or not places.channels):
+            raise RecordingError(f"{where}: has no column for channel {', '.join(places.missing)}; {there}")
 
     def taken_at(self, row: Row) -> int:
         """Return a row's time, ns since the Unix epoch.
@@ -99,13 +118,9 @@ class RowWriter:
         Raises:
             RejectedInputError: ``bad_time``.
         """
-        title = self._placed(row).time
-        value = ABSENT if title is None else row.get(title, ABSENT)
-        if value is ABSENT and self._time is not None:
-            value = follow(row, self._time.field.split("."))
-        if isinstance(value, Nanoseconds):
-            return int(value)
-        return instant(None if value is ABSENT else value)
+        place = self._placed(row.titles).time
+        value = None if place is None else row.cells[place]
+        return int(value) if isinstance(value, Nanoseconds) else instant(value)
 
     def message(self, row: Row) -> Arrived:
         """Write a row.
@@ -115,44 +130,52 @@ class RowWriter:
                 another level of the topic, that no topic can have.
             RecordingError: There are several devices, and the stream's topic doesn't tell them apart.
         """
-        at, places = self.taken_at(row), self._placed(row)
+        at = self.taken_at(row)
+        places, cells = self._placed(row.titles), row.cells
         found: dict[str, object] = {}
-        for channel, path in self._fields.items():
-            title = places.channels[channel]
-            value = _cell(follow(row, path.split(".")) if title is None else row[title])
+        for path, place in places.channels:
+            value = _value(cells[place])
             if value is not None:
                 found[path] = value
         if not found:
             raise RejectedInputError("no_values")
         if self._time is not None:
             found[self._time.field] = stamp(at, self._time)
-        payload = msgspec.json.encode(_nested(found))
-        return (self._topic(row, places).encode(), payload, _PUBLISH, 0), at
+        payload = msgspec.json.encode(_nested(found) if self._is_nested else found)
+        return (self._topic(places, row), payload, PUBLISH, 0), at
 
-    def _topic(self, row: Row, places: "_Places") -> str:
+    def _topic(self, places: _Places, row: Row) -> bytes:
+        key = tuple([row.cells[place] for _, place in places.levels])
+        topic = self._topics.get(key)
+        if topic is None:
+            topic = self._render({name: row.cells[place] for name, place in places.levels})
+            if len(self._topics) < _TOPICS_REMEMBERED:
+                self._topics[key] = topic
+        return topic
+
+    def _render(self, named: Mapping[str, object]) -> bytes:
         levels: list[str] = []
         for level in self._levels:
             if level.startswith("{"):
-                levels.append(self._level(row, level[1:-1], places))
+                levels.append(self._level(level[1:-1], named))
             elif level == "+":
                 levels.append(_ANY_LEVEL)
             elif level != "#":
                 levels.append(level)
-        if places.device is not None and "{device}" not in self._levels:
-            self._expect_one(row[places.device])
-        return "/".join(levels or [_ANY_LEVEL])
+        if "device" in named and "device" not in self._level_names:
+            self._expect_one(named["device"])
+        return "/".join(levels or [_ANY_LEVEL]).encode()
 
-    def _level(self, row: Row, name: str, places: "_Places") -> str:
-        title = places.device if name == "device" else (name if name in row else None)
-        if title is None:
+    def _level(self, name: str, named: Mapping[str, object]) -> str:
+        if name not in named:
             return (self._settings.device or self._name) if name == "device" else _ANY_LEVEL
-        level = str(row[title]).strip()
-        if not level or row[title] is None or "/" in level or "\0" in level:
+        level = "" if named[name] is None else str(named[name]).strip()
+        if not level or "/" in level or "\0" in level:
             raise RejectedInputError("bad_level", level[:40])
         return level
 
     def _expect_one(self, device: object) -> None:
-        if self._device is ABSENT:
+        if self._device is None:
             self._device = device
         elif device != self._device:
             raise RecordingError(
@@ -160,55 +183,37 @@ class RowWriter:
                 f"'{self._name}' has no {{device}} that tells them apart"
             )
 
-    def _placed(self, row: Row) -> "_Places":
-        titles = tuple(row)
-        if titles != self._titles:
+    def _placed(self, titles: tuple[str, ...]) -> _Places:
+        if titles is not self._titles and titles != self._titles:
             self._titles, self._places = titles, self._find(titles)
+            self._topics.clear()
         return self._places
 
-    def _find(self, titles: tuple[str, ...]) -> "_Places":
+    def _find(self, titles: tuple[str, ...]) -> _Places:
         lower = {title.lower(): title for title in reversed(titles)}
-        wanted = [self._options.time] if self._options.time is not None else []
-        if not wanted:
-            wanted = [self._time.field] if self._time is not None else []
-            wanted += [lower[title] for title in _TIME_TITLES if title in lower]
+        wanted = [self._options.time]
+        if self._options.time is None:
+            wanted = [self._time.field if self._time is not None else None, *map(lower.get, _TIME_TITLES)]
         time = next((title for title in wanted if title in titles), None)
         device = self._options.device if self._options.device is not None else lower.get("device")
         named = {channel_name(title): title for title in reversed(titles) if title not in (time, device)}
-        channels = {
-            channel: next((title for title in (field, channel) if title in titles), named.get(channel))
-            for channel, field in self._fields.items()
-        }
-        return _Places(time=time, device=device if device in titles else None, channels=channels)
-
-
-def read_tables(
-    files: Sequence[tuple[Path, Kind]],
-    settings: Settings,
-    options: TableOptions,
-    unread: Unread,
-) -> Iterator[Arrived]:
-    """Read tables as the messages of one stream, in order of time; at equal times in that of files and rows.
-
-    Args:
-        files: Tables and their kinds.
-        settings: All of them.
-        options: Whose rows they are, and their columns.
-        unread: Takes the rows that are left out.
-
-    Raises:
-        TableError: It isn't clear which stream is meant, or that one doesn't read JSON objects.
-        RecordingError: A file can't be read.
-    """
-    names = list(settings.streams)
-    if options.stream is None and len(names) > 1:
-        raise TableError(f"say with --stream which one the rows belong to: {', '.join(names)}")
-    name = options.stream if options.stream is not None else names[0]
-    if name not in names:
-        raise TableError(f"there is no stream '{name}'; there are {', '.join(names)}")
-    writer = RowWriter(name, settings.streams[name], options)
-    messages = _messages(files, writer, unread)
-    return messages if _is_in_order(files, writer) else _in_order(messages)
+        channels: list[tuple[str, int]] = []
+        missing: list[str] = []
+        for channel, path in self._paths.items():
+            title = next((title for title in (path, channel) if title in titles), named.get(channel))
+            if title is None:
+                missing.append(channel)
+            else:
+                channels.append((path, titles.index(title)))
+        levels = {name: name for name in self._level_names if name != "device" and name in titles}
+        if device is not None and device in titles:
+            levels["device"] = device
+        return _Places(
+            time=None if time is None else titles.index(time),
+            channels=tuple(channels),
+            missing=tuple(missing),
+            levels=tuple((name, titles.index(title)) for name, title in levels.items()),
+        )
 
 
 def stamp(at: int, time: TimeSettings) -> msgspec.Raw:
@@ -223,7 +228,7 @@ def stamp(at: int, time: TimeSettings) -> msgspec.Raw:
         factor = 1000 if time.unit == "us" else 1
         if at % factor == 0:
             return msgspec.Raw(b"%d" % (at // factor))
-    elif time.unit != "iso" and at % 1000 == 0 and at >= _SECOND * _SECOND:
+    elif time.unit != "iso" and at % 1000 == 0 and _EARLIEST_NS <= at < _LATEST_NS:
         if time.unit == "ms":
             return msgspec.Raw(b"%d.%03d" % (at // 10**6, at // 1000 % 1000))
         return msgspec.Raw(b"%d.%06d" % (at // _SECOND, at // 1000 % 10**6))
@@ -232,75 +237,20 @@ def stamp(at: int, time: TimeSettings) -> msgspec.Raw:
     return msgspec.Raw(f'"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"'.encode())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
-    """The titles of the columns in use."""
-
-    time: str | None = None
-    device: str | None = None
-    channels: Mapping[str, str | None] = field(default_factory=dict)
-
-
-def _messages(files: Sequence[tuple[Path, Kind]], writer: RowWriter, unread: Unread) -> Iterator[Arrived]:
-    for path, kind in files:
-        for number, row in read_rows(path, kind, unread, writer.check):
-            try:
-                yield writer.message(row)
-            except RejectedInputError as error:
-                unread.note(error.reason, path, number)
-
-
-def _is_in_order(files: Sequence[tuple[Path, Kind]], writer: RowWriter) -> bool:
-    latest = 0
-    for path, kind in files:
-        for _, row in read_rows(path, kind, Unread(), writer.check):
-            try:
-                at = writer.taken_at(row)
-            except RejectedInputError:
-                continue
-            if at < latest:
-                return False
-            latest = at
-    return True
-
-
-def _in_order(messages: Iterator[Arrived]) -> Iterator[Arrived]:
-    """Put messages in order of time, in a temporary file that ends with this process."""
-    rows = sqlite3.connect("")
-    try:
-        rows.execute("CREATE TABLE message (at INTEGER, topic BLOB, payload BLOB)")
-        rows.executemany(
-            "INSERT INTO message VALUES (?, ?, ?)",
-            ((at, topic, payload) for (topic, payload, _, _), at in messages),
-        )
-        for at, topic, payload in rows.execute("SELECT at, topic, payload FROM message ORDER BY at, rowid"):
-            yield (topic, payload, _PUBLISH, 0), at
-    except sqlite3.Error as error:
-        raise RecordingError(
-            f"rows can't be put in order in the folder for temporary files: {error}"
-        ) from error
-    finally:
-        rows.close()
-
-
-def _cell(value: object) -> object:
-    """Return a cell as JSON carries it; None: nothing is in it."""
-    if isinstance(value, str):
-        text = value.strip()
+def _value(cell: object) -> object:
+    """Return a cell as JSON carries it, a number in text as a number of the same digits; None: nothing is in it."""
+    if isinstance(cell, str):
+        text = cell.strip()
         return None if not text else msgspec.Raw(text.encode()) if _JSON_NUMBER.fullmatch(text) else text
-    if value is ABSENT or value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
-def _nested(fields: dict[str, object]) -> dict[str, object]:
+def _nested(fields: Mapping[str, object]) -> dict[str, object]:
     """Turn paths joined by dots into objects within objects."""
-    if not any("." in path for path in fields):
-        return fields
     tree: dict[str, object] = {}
     for path, value in fields.items():
         *outer, last = path.split(".")
-        node: dict[str, object] = tree
+        node = tree
         for key in outer:
             inner = node.setdefault(key, {})
             assert isinstance(inner, dict), "one path ends where another goes on"

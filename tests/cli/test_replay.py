@@ -97,9 +97,9 @@ def test_alerts_alone_can_be_written_to_a_file_that_is_not_there(folder, tmp_pat
 
 
 @settings(max_examples=10, deadline=None)
-@given(cuts=st.lists(st.integers(0, 400), max_size=4))
+@given(cuts=st.lists(st.integers(0, 200).map(lambda n: 2 * n), max_size=4))
 def test_any_cut_into_files_gives_the_same(folder, tmp_path_factory, cuts):
-    """Messages in their order, and tables."""
+    """Messages in their order; tables in any, where rows of one instant stay together."""
     whole = replay(folder, folder / "r.jsonl").stdout_bytes
     parts = tmp_path_factory.mktemp("parts")
     edges = sorted({0, 400, *cuts})

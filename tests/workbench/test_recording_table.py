@@ -14,7 +14,7 @@ from gatewayd.workbench.recording_table import read_rows
 def read(path, kind="csv"):
     unread, told = Unread(), []
     rows = list(read_rows(path, kind, unread, lambda *titles: told.append(titles)))
-    return rows, unread, told
+    return [(number, dict(zip(titles, cells, strict=True))) for number, titles, cells in rows], unread, told
 
 
 def write(folder, text, name="t.csv"):
@@ -74,6 +74,21 @@ def test_a_csv_without_a_first_line_is_no_recording(tmp_path, text, message):
         read(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_objects_within_objects_are_columns_with_a_dot(tmp_path):
+    text = (
+        '{"t": 1, "motor": {"temp": 2, "axis": {"x": 3}}, "list": [{"y": 1}]}\n'
+        + '{"a":' * 20
+        + "1"
+        + "}" * 20
+    )
+    rows, unread, _ = read(write(tmp_path, text), "rows")
+    assert rows[0] == (1, {"t": 1, "motor.temp": 2, "motor.axis.x": 3, "list": [{"y": 1}]})
+    ((name, rest),) = rows[1][1].items()
+    assert name == ".".join("a" * 17)  # deeper than any format reads
+    assert isinstance(rest, dict)
+    assert not unread.counts
 
 
 def test_json_lines_are_rows(tmp_path):

@@ -1,60 +1,53 @@
 """Rows become the messages that would have brought them, and their order is that of time."""
 
-import csv
-import io as text_io
 import json
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gatewayd.workbench.row_messages
-from gatewayd.config.settings import Settings, TimeSettings
+from gatewayd.config.settings import StreamSettings, TimeSettings
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.json_object import JsonObjectFormat
 from gatewayd.formats.timestamp import to_ns
-from gatewayd.workbench.recording import RecordingError, Unread
+from gatewayd.workbench.recording import RecordingError
 from gatewayd.workbench.recording_parquet import Nanoseconds
-from gatewayd.workbench.row_messages import RowWriter, TableError, TableOptions, read_tables, stamp
+from gatewayd.workbench.recording_table import Row
+from gatewayd.workbench.row_messages import RowWriter, TableError, TableOptions, stamp
 
 BEGIN = 1_700_000_000 * 10**9
 
 
-def make(*names, **options):
-    given_ = {
+def writer(options=None, **stream):
+    settings = {
         "from": "local",
         "topic": "site/{line}/{device}/t",
         "time": {"field": "ts"},
         "channels": {"a": {}, "b": {}},
-        "publish": {"to": "local", "topic": "out/{stream}/{line}/{device}"},
-        **options,
+        "publish": {"to": "local"},
+        **stream,
     }
-    given_["channels"] = {name: dict(channel) for name, channel in given_["channels"].items()}
-    return Settings(
-        gateway={"id": "gw"},
-        brokers={"local": {"host": "h"}},
-        streams=dict.fromkeys(names or ("pump",), given_),
-    )
+    return RowWriter("pump", StreamSettings.model_validate(settings), options or TableOptions())
 
 
-def writer(options=None, **stream):
-    return RowWriter("pump", make(**stream).streams["pump"], options or TableOptions())
+def row(fields):
+    return Row(1, tuple(fields), tuple(fields.values()))
 
 
-def payload(row, options=None, **stream):
-    return json.loads(writer(options, **stream).message(row)[0][1])
+def payload(fields, options=None, **stream):
+    return json.loads(writer(options, **stream).message(row(fields))[0][1])
 
 
-def topic(row, options=None, **stream):
-    return writer(options, **stream).message(row)[0][0].decode()
+def topic(fields, options=None, **stream):
+    return writer(options, **stream).message(row(fields))[0][0].decode()
 
 
 ROW = {"ts": 1_700_000_000.25, "device": "p7", "line": "l1", "a": 1.5, "b": 2}
 
 
 def test_a_row_is_the_message_that_would_have_brought_it():
-    message, at = writer().message(ROW)
+    message, at = writer().message(row(ROW))
     assert message == (b"site/l1/p7/t", b'{"a":1.5,"b":2,"ts":1700000000.250000}', 0x30, 0)
     assert at == BEGIN + 250_000_000
 
@@ -62,13 +55,12 @@ def test_a_row_is_the_message_that_would_have_brought_it():
 def test_fields_are_paths_and_columns_are_called_as_either():
     channels = {"a": {"field": "motor.temp"}, "b": {"field": "motor.speed"}}
     expected = {"motor": {"temp": 1.5, "speed": 2}, "head": {"ts": 1_700_000_000.25}}
-    for row in (
+    for fields in (
         {"ts": ROW["ts"], "a": 1.5, "b": 2},
         {"ts": ROW["ts"], "motor.temp": 1.5, "motor.speed": 2},
-        {"ts": ROW["ts"], "motor": {"temp": 1.5, "speed": 2}},
-        {"head": {"ts": ROW["ts"]}, "a": 1.5, "b": 2},
+        {"head.ts": ROW["ts"], "a": 1.5, "b": 2},
     ):
-        assert payload(row, channels=channels, time={"field": "head.ts"}) == expected
+        assert payload(fields, channels=channels, time={"field": "head.ts"}) == expected
 
 
 def test_a_channel_is_found_by_the_name_that_training_gave_it():
@@ -99,7 +91,7 @@ def test_a_channel_is_found_by_the_name_that_training_gave_it():
 def test_a_cell_stays_what_it_is(cell, expected):
     """Numbers in text are numbers of the same digits; what is no number is left to the format to judge."""
     assert (
-        writer(channels={"a": {}}, time=None).message({"ts": 1, "a": cell})[0][1]
+        writer(channels={"a": {}}, time=None).message(row({"ts": 1, "a": cell}))[0][1]
         == b'{"a":' + expected + b"}"
     )
 
@@ -108,7 +100,7 @@ def test_a_cell_stays_what_it_is(cell, expected):
 def test_an_empty_cell_is_left_out(cell):
     assert payload({**ROW, "b": cell}) == {"a": 1.5, "ts": 1_700_000_000.25}
     with pytest.raises(RejectedInputError, match="no_values"):
-        writer().message({**ROW, "a": cell, "b": cell})
+        writer().message(row({**ROW, "a": cell, "b": cell}))
 
 
 @given(
@@ -127,7 +119,7 @@ def test_a_time_stamp_is_read_back_exactly(at, unit, digits):
 
 
 @pytest.mark.parametrize(
-    ("row", "expected"),
+    ("fields", "expected"),
     [
         ({"time": "2023-11-14T22:13:20.000000001Z"}, BEGIN + 1),
         ({"Timestamp": "1700000000.5"}, BEGIN + 500_000_000),
@@ -140,18 +132,18 @@ def test_a_time_stamp_is_read_back_exactly(at, unit, digits):
         ({"ts": None}, None),
     ],
 )
-def test_the_time_is_found_by_its_name(row, expected):
+def test_the_time_is_found_by_its_name(fields, expected):
     if expected is None:
         with pytest.raises(RejectedInputError, match="bad_time"):
-            writer().taken_at(row)
+            writer().taken_at(row(fields))
     else:
-        assert writer().taken_at(row) == expected
+        assert writer().taken_at(row(fields)) == expected
 
 
 def test_columns_are_what_somebody_says():
     options = TableOptions(time="logged", device="unit")
-    row = {"ts": 5, "logged": 1_700_000_000, "device": "x", "unit": "p1", "a": 1}
-    message, at = writer(options).message(row)
+    fields = {"ts": 5, "logged": 1_700_000_000, "device": "x", "unit": "p1", "a": 1}
+    message, at = writer(options).message(row(fields))
     assert (message[0], at) == (b"site/_/p1/t", BEGIN)
 
 
@@ -169,15 +161,15 @@ def test_a_topic_has_all_its_levels():
 @pytest.mark.parametrize("device", ["", "a/b", None, "x\0"])
 def test_a_device_that_no_topic_can_name_is_left_out(device):
     with pytest.raises(RejectedInputError, match="bad_level"):
-        writer().message({**ROW, "device": device})
+        writer().message(row({**ROW, "device": device}))
 
 
 def test_devices_that_the_topic_cannot_tell_apart_are_no_stream():
     one = writer(topic="t")
-    one.message(ROW)
-    one.message(ROW)
+    one.message(row(ROW))
+    one.message(row(ROW))
     with pytest.raises(RecordingError, match=r"several devices \('p7', 'p8'\).*no \{device\}"):
-        one.message({**ROW, "device": "p8"})
+        one.message(row({**ROW, "device": "p8"}))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +181,7 @@ def test_devices_that_the_topic_cannot_tell_apart_are_no_stream():
             "t.csv:1: has no column that looks like a time stamp: name it with --time-column",
         ),
         (("ts", "a"), {}, "t.csv:1: has no column for channel b; there are ts, a"),
-        (("ts", "a", "b"), {"time": "x"}, "no column that looks like a time stamp"),
+        (("ts", "a", "b"), {"time": "x"}, "t.csv:1: has no column 'x'; there are ts, a, b"),
         (("ts", "a", "b"), {"device": "x"}, "t.csv:1: has no column 'x'; there are ts, a, b"),
     ],
 )
@@ -206,76 +198,25 @@ def test_channels_that_come_apart_may_come_in_tables_of_their_own(tmp_path):
         writer(align=align).check(tmp_path, 0, ("ts", "c"))
 
 
-def test_tables_need_a_stream_of_json_that_is_named():
-    def read(settings, **options):
-        return read_tables([], settings, TableOptions(**options), Unread())
+def test_rows_may_have_columns_of_their_own():
+    """As JSON lines do: each is looked at anew, and a level of the topic that comes later is used."""
+    one = writer()
+    assert one.message(row({"ts": 1, "a": 1}))[0][0] == b"site/_/pump/t"
+    assert one.message(row({"a": 1, "device": "p", "ts": 1}))[0][0] == b"site/_/p/t"
+    assert json.loads(one.message(row({"ts": 1, "b": 2}))[0][1])["b"] == 2
 
+
+def test_more_devices_than_are_remembered_have_their_topics_all_the_same(monkeypatch):
+    monkeypatch.setattr(gatewayd.workbench.row_messages, "_TOPICS_REMEMBERED", 2)
+    one = writer()
+    for _ in range(2):
+        for device in "pqrs":
+            assert one.message(row({**ROW, "device": device}))[0][0] == f"site/l1/{device}/t".encode()
+
+
+def test_a_stream_of_another_format_has_no_columns():
     with pytest.raises(TableError, match="tables need a stream of format json: 'pump' reads csv"):
-        read(make(format="csv"))
-    with pytest.raises(TableError, match="--stream which one the rows belong to: x, y"):
-        read(make("x", "y"))
-    with pytest.raises(TableError, match="there is no stream 'z'; there are x, y"):
-        read(make("x", "y"), stream="z")
-    assert list(read(make("x", "y"), stream="y")) == []
-
-
-def table(folder, name, rows):
-    text = text_io.StringIO()
-    csv.writer(text).writerows([("ts", "device", "a"), *rows])
-    path = folder / name
-    path.write_text(text.getvalue())
-    return path, "csv"
-
-
-def read_all(files):
-    unread = Unread()
-    found = list(read_tables(files, make(channels={"a": {}}), TableOptions(), unread))
-    return [(message[0], json.loads(message[1])["a"], at) for message, at in found], unread
-
-
-rows_ = st.lists(
-    st.tuples(st.integers(1_700_000_000, 1_700_000_009), st.sampled_from("pqr"), st.integers(0, 99)),
-    max_size=12,
-)
-
-
-@given(rows_, st.lists(st.integers(0, 12), max_size=3))
-def test_any_order_and_any_cut_into_files_give_rows_in_order_of_time(tmp_path_factory, rows, cuts):
-    folder = tmp_path_factory.getbasetemp()
-    edges = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
-    whole, _ = read_all([table(folder, "whole.csv", rows)])
-    parts = [table(folder, f"part{i}.csv", rows[begin:end]) for i, (begin, end) in enumerate(pairwise(edges))]
-    expected = [
-        (f"site/_/{device}/t".encode(), a, second * 10**9)
-        for second, device, a in sorted(rows, key=lambda row: row[0])  # stable: at equal times as they stand
-    ]
-    assert whole == expected
-    assert read_all(parts)[0] == expected
-
-
-def test_rows_left_out_are_counted_once(tmp_path):
-    rows = [(1_700_000_005, "p", 1), ("soon", "p", 2), (1_700_000_001, "a/b", 3), (1_700_000_002, "p", "")]
-    file = table(tmp_path, "t.csv", rows)
-    found, unread = read_all([file])
-    assert [a for _, a, _ in found] == [1]
-    assert unread.counts == {"bad_time": 1, "bad_level": 1, "no_values": 1}
-    assert unread.examples["bad_level"] == f"{file[0]}:4"
-
-
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
-    connect = gatewayd.workbench.row_messages.sqlite3.connect
-
-    def small(name):
-        database = connect(name)
-        database.execute("PRAGMA max_page_count = 3")
-        return database
-
-    monkeypatch.setattr(gatewayd.workbench.row_messages.sqlite3, "connect", small)
-    file = table(tmp_path, "t.csv", [(1_700_000_999 - n, "p", n) for n in range(500)])
-    with pytest.raises(
-        RecordingError, match=r"can't be put in order in the folder for temporary files: .*full"
-    ):
-        read_all([file])
+        writer(format="csv")
 
 
 def test_a_stamp_before_2001_is_iso_and_left_to_the_format():
