@@ -8,7 +8,7 @@ then beside the file.
 import os
 import ssl
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -74,7 +74,7 @@ def prepare(path: Path) -> Prepared:
             _check_tls(loaded, name, broker.tls, problems, warnings)
     _check_formats(examined, loaded, problems)
     bundles = _load_bundles(examined, loaded, problems)
-    warnings += _shared_topics(loaded)
+    warnings += [*_shared_topics(loaded), *_sparse_grids(loaded), *_waits_for_nobody(loaded)]
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
     return Prepared(loaded=loaded, bundles=bundles, secrets=secrets, warnings=tuple(warnings))
@@ -221,6 +221,32 @@ def _shared_topics(loaded: Loaded) -> list[str]:
 def _no_passphrase() -> NoReturn:
     """Stand in for the terminal: nobody sits at a gateway."""
     raise StartupError("the key is encrypted, and nobody is here to type its passphrase; decrypt it")
+
+def _sparse_grids(loaded: Loaded) -> Iterator[str]:
+    """Tell where a value is too old for the grid's next row before that is due."""
+    for name, stream in loaded.settings.streams.items():
+        align = stream.align
+        if align is not None and align.max_gap_s < align.every_s:
+            message = (
+                f"shorter than every_s ({align.every_s:g}): a row is made only where each channel has a value of "
+                f"the last {align.max_gap_s:g} s"
+            )
+            yield str(loaded.problem(("streams", name, "align", "max_gap_s"), message))
+
+
+def _waits_for_nobody(loaded: Loaded) -> Iterator[str]:
+    """Tell where alerts wait for people who have no way to speak."""
+    if loaded.settings.commands is not None:
+        return
+    for name, stream in loaded.settings.streams.items():
+        for option, waits in (
+            ("acknowledge", stream.alert.acknowledge == "required"),
+            ("latch", stream.alert.latch),
+        ):
+            if waits:
+                message = "nobody can end such an alert: people speak by 'commands', which is off"
+                yield str(loaded.problem(("streams", name, "alert", option), message))
+
 
 
 def _chain_reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """All that the file, the files it names and the bundles can show to be wrong is found before anything runs."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ import pytest
 import gatewayd.startup
 from gatewayd.domain.model import ChannelSpec, ModelSpec
 from gatewayd.errors import ConfigError, ModelError
-from gatewayd.startup import prepare
+from gatewayd.startup import open_image_format, prepare
+from tests.support.daemon import PUMP_MODEL
+from tests.support.models import MODELS
+from tests.support.pictures import belt, encoded
 
 SECRET = "S3cr3t-Ga7e"
 CONFIG = """\
@@ -127,6 +131,40 @@ def test_devices_that_would_publish_on_one_topic_are_warned_about(folder, topic,
         assert warning.startswith(f"{folder}/c.yaml:13:")
 
 
+@pytest.mark.parametrize(
+    ("option", "words", "mended"),
+    [
+        (
+            "align: {every_s: 60}",
+            "align.max_gap_s: shorter than every_s (60)",
+            "align: {every_s: 60, max_gap_s: 60}",
+        ),
+        (
+            "align: {every_s: 60, max_gap_s: 30}",
+            "align.max_gap_s: shorter than every_s (60)",
+            "align: {every_s: 30, max_gap_s: 30}",
+        ),
+        (
+            "alert: {acknowledge: required}",
+            "alert.acknowledge: nobody can end such an alert",
+            "alert: {acknowledge: required}\ncommands: {from: local}",
+        ),
+        (
+            "alert: {latch: on}",
+            "alert.latch: nobody can end such an alert",
+            "alert: {latch: on}\ncommands: {from: local}",
+        ),
+    ],
+)
+def test_what_runs_but_hardly_as_it_was_meant_is_warned_about(folder, option, words, mended):
+    (folder / "c.yaml").write_text(f"{CONFIG}    {option}\n", encoding="utf-8")
+    (warning,) = prepare(folder / "c.yaml").warnings
+    assert "c.yaml:14:" in warning
+    assert words in warning
+    (folder / "c.yaml").write_text(f"{CONFIG}    {mended}\n", encoding="utf-8")
+    assert prepare(folder / "c.yaml").warnings == ()
+
+
 def test_a_credential_of_systemd_comes_first(folder, tmp_path_factory, monkeypatch):
     credentials = tmp_path_factory.mktemp("credentials")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
@@ -192,6 +230,70 @@ def test_good_tls_files_are_taken_and_blind_trust_is_warned_about(folder, pem):
     blind = CONFIG.replace("    username", "    tls: {insecure_skip_verify: true}\n    username")
     (folder / "c.yaml").write_text(blind, encoding="utf-8")
     assert "any certificate is accepted" in prepare(folder / "c.yaml").warnings[0]
+
+
+PICTURES = """\
+gateway: {id: g}
+brokers: {local: {host: 127.0.0.1}}
+streams:
+  belt:
+    from: local
+    topic: cameras/{device}
+    format: image
+    format_options: {fit: crop}
+    channels: {blue: {}, green: {}, red: {}}
+    model: MODEL
+    publish: {to: local}
+""".replace("MODEL", str(MODELS / "camera_int8"))
+
+
+def test_a_format_of_pictures_has_the_models_size(tmp_path):
+    (tmp_path / "c.yaml").write_text(PICTURES, encoding="utf-8")
+    prepared = prepare(tmp_path / "c.yaml")
+    made = open_image_format(prepared.settings.streams["belt"], prepared.spec("belt"))
+    assert made.decode([encoded(belt())]).values.shape == (1, 16 * 24 * 3)
+    text = CONFIG.replace("    username: gw\n    password_file: pw\n", "").replace(
+        "models/pump", str(PUMP_MODEL)
+    )
+    (tmp_path / "c.yaml").write_text(
+        re.sub(
+            r"channels: .*", "channels: {temperature: {}, vibration: {}, pressure: {}, current: {}}", text
+        ),
+        encoding="utf-8",
+    )
+    prepared = prepare(tmp_path / "c.yaml")
+    assert open_image_format(prepared.settings.streams["pump"], prepared.spec("pump")) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "fit: crop",
+            "fit: cut",
+            "8:27: streams.belt.format_options.fit: expected stretch, crop, letterbox, not 'cut'",
+        ),
+        (
+            "fit: crop",
+            "width: 96",
+            "8:29: streams.belt.format_options.width: format image has no option 'width'; it has fit",
+        ),
+        ("blue: {}, ", "", "9:5: streams.belt.channels: the model needs the channel 'blue' too"),
+    ],
+)
+def test_what_a_stream_of_pictures_cannot_have_is_found_at_its_place(tmp_path, old, new, expected):
+    assert problems(tmp_path, PICTURES.replace(old, new)) == [f"DIR/c.yaml:{expected}"]
+
+
+def test_pictures_need_an_extra_and_check_says_which(tmp_path, monkeypatch):
+    def absent(module):
+        raise ModuleNotFoundError(name="PIL")
+
+    monkeypatch.setattr("gatewayd.formats.registry.importlib.import_module", absent)
+    (found,) = problems(tmp_path, PICTURES)
+    assert found.removeprefix("DIR/c.yaml:7:13: streams.belt.format: ") == (
+        "format 'image' needs the package 'PIL'; pip install '.[formats]' brings it"
+    )
 
 
 def test_the_real_loader_names_a_missing_bundle_at_its_option(tmp_path):

@@ -26,6 +26,9 @@ _NOT_OF_PICTURES: tuple[Loc, ...] = (
     ("alert", "out_of_range"),
 )
 _OF_COLOURS = frozenset({"unit", "resolution"})
+# Formats whose messages never name a device, and those of which an option says where they do.
+_NAME_NO_DEVICE = frozenset({"json", "number", "image", "flat_json", "flat_cbor", "flat_messagepack"})
+_NAME_ONE_BY_OPTION = frozenset({"csv", "json_list"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +82,15 @@ def _broker(at: Loc, broker: BrokerSettings) -> Iterator[Finding]:
 
 def _stream_topic(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
     pattern = TopicFilter.parse(stream.topic)
-    topic, device = (*at, "topic"), (*at, "device")
+    topic, device, form = (*at, "topic"), (*at, "device"), (*at, "format")
     if "device" in pattern.names and stream.device is not None:
         yield Finding(device, "the topic has {device} already: leave this out", (topic, device))
     is_wild = "+" in pattern.filter or "#" in pattern.filter
-    names_devices = stream.format not in ("json", "number", "image")
-    if "device" not in pattern.names and is_wild and stream.device is None and not names_devices:
+    if "device" not in pattern.names and is_wild and stream.device is None and not _names_devices(stream):
         message = (
             "write the level that tells devices apart as {device}, or name the one device under 'device'"
         )
-        yield Finding(topic, message, (topic, device))
+        yield Finding(topic, message, (topic, device, form, (*at, "format_options")))
     for reserved in ("gateway", "stream", "kind"):
         if reserved in pattern.names:
             yield Finding(
@@ -99,6 +101,12 @@ def _stream_topic(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
     for name in TopicTemplate.parse(stream.publish.topic).names:
         if name not in known:
             yield Finding(where, _unknown_placeholder(name, known), (topic, where))
+
+
+def _names_devices(stream: StreamSettings) -> bool:
+    if stream.format in _NAME_ONE_BY_OPTION:
+        return "device" in stream.format_options
+    return stream.format not in _NAME_NO_DEVICE
 
 
 def _unknown_placeholder(name: str, known: list[str]) -> str:
@@ -201,6 +209,14 @@ def _windows(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
 
 def _alerts(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
     alert, where = stream.alert, (*at, "alert")
+    has_range = any(
+        channel.min is not None or channel.max is not None for channel in stream.channels.values()
+    )
+    if alert.out_of_range and not has_range and stream.format != "image":
+        option, channels = (*where, "out_of_range"), (*at, "channels")
+        yield Finding(
+            option, "no channel has min or max: give one the range that it must keep", (option, channels)
+        )
     if alert.adaptive is not None and alert.threshold is not None:
         message = "either this or adaptive: an adaptive threshold is found from the scores"
         yield Finding((*where, "threshold"), message, ((*where, "threshold"), (*where, "adaptive")))

@@ -32,6 +32,10 @@ def test_a_consistent_file_has_no_problem():
         alert={"silent_after_s": 60.0},
     )
     assert find_problems(camera) == []
+    lanes = settings(topic="road/#", format="json_list", format_options={"list": "lanes", "device": "id"})
+    assert find_problems(lanes) == []
+    watched = settings(channels={"t": {"max": 5.0}}, alert={"out_of_range": True})
+    assert find_problems(watched) == []
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,9 @@ def test_a_consistent_file_has_no_problem():
         ({"publish": {"to": "zz"}}, "streams.pump.publish.to", "known: local, cloud"),
         ({"device": "p"}, "streams.pump.device", "leave this out"),
         ({"topic": "site/+/t"}, "streams.pump.topic", "tells devices apart"),
+        ({"topic": "site/+/t", "format": "flat_json"}, "streams.pump.topic", "tells devices apart"),
+        ({"topic": "site/#", "format": "json_list"}, "streams.pump.topic", "tells devices apart"),
+        ({"alert": {"out_of_range": True}}, "streams.pump.alert.out_of_range", "no channel has min or max"),
         ({"topic": "site/{kind}/{device}"}, "streams.pump.topic", "gatewayd's own name"),
         (
             {"publish": {"to": "cloud", "topic": "x/{lime}"}},
