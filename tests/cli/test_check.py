@@ -12,10 +12,12 @@ import gatewayd.startup
 from gatewayd import __version__
 from gatewayd.cli import main
 from gatewayd.errors import TransientError
+from tests.support.models import MODELS
 from tests.test_startup import CONFIG, SECRET, fake_load
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.yaml") if path.name != "bundle.yaml")
+CAMERA = ROOT / "config" / "examples" / "camera.yaml"
+SHIPPED = sorted({*(ROOT / "config").rglob("*.yaml")} - {*(ROOT / "config").rglob("bundle.yaml"), CAMERA})
 BROKEN = sorted((ROOT / "tests" / "config" / "broken").glob("*.yaml"))
 
 
@@ -49,6 +51,21 @@ def test_what_is_shipped_runs_with_the_model_that_is_shipped(path):
     result = invoke("check", "-c", path)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "model pump " in result.stdout or "no model: running z-scores" in result.stdout
+
+
+def test_the_example_for_cameras_lacks_nothing_but_the_user_s_model(tmp_path):
+    result = invoke("check", "-c", CAMERA)
+    line = CAMERA.read_text(encoding="utf-8").splitlines().index("    model: ../models/belt") + 1
+    (told,) = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert told.startswith(f"{CAMERA}:{line}:12: streams.belt.model: ")
+    text = CAMERA.read_text(encoding="utf-8").replace("../models/belt", str(MODELS / "camera_int8"))
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    result = invoke("check", "-c", tmp_path / "c.yaml")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1] == (
+        "  stream belt: local cameras/{device}/image -> local; model camera_int8 1, pictures of 24 x 16 pixels"
+    )
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
