@@ -91,7 +91,11 @@ def open_format(settings: StreamSettings) -> SampleFormat | None:
         return None
     given = {}
     if settings.time is not None:
-        given = {"time": settings.time.field, "time_unit": settings.time.unit}
+        given = {
+            "time": settings.time.field,
+            "time_unit": settings.time.unit,
+            "timezone": settings.time.timezone,
+        }
         if "time" not in factory.options:
             raise ValueError(f"format {factory.name} finds the time stamps itself: leave this out", ("time",))
     options = {name: text for name, text in settings.format_options.items() if name not in _TIME_OPTIONS}
@@ -218,10 +222,6 @@ def _shared_topics(loaded: Loaded) -> list[str]:
     return found
 
 
-def _no_passphrase() -> NoReturn:
-    """Stand in for the terminal: nobody sits at a gateway."""
-    raise StartupError("the key is encrypted, and nobody is here to type its passphrase; decrypt it")
-
 def _sparse_grids(loaded: Loaded) -> Iterator[str]:
     """Tell where a value is too old for the grid's next row before that is due."""
     for name, stream in loaded.settings.streams.items():
@@ -247,6 +247,10 @@ def _waits_for_nobody(loaded: Loaded) -> Iterator[str]:
                 message = "nobody can end such an alert: people speak by 'commands', which is off"
                 yield str(loaded.problem(("streams", name, "alert", option), message))
 
+
+def _no_passphrase() -> NoReturn:
+    """Stand in for the terminal: nobody sits at a gateway."""
+    raise StartupError("the key is encrypted, and nobody is here to type its passphrase; decrypt it")
 
 
 def _chain_reason(error: Exception) -> str:

@@ -131,6 +131,107 @@ def test_devices_that_would_publish_on_one_topic_are_warned_about(folder, topic,
         assert warning.startswith(f"{folder}/c.yaml:13:")
 
 
+@pytest.mark.parametrize(
+    ("option", "words", "mended"),
+    [
+        (
+            "align: {every_s: 60}",
+            "align.max_gap_s: shorter than every_s (60)",
+            "align: {every_s: 60, max_gap_s: 60}",
+        ),
+        (
+            "align: {every_s: 60, max_gap_s: 30}",
+            "align.max_gap_s: shorter than every_s (60)",
+            "align: {every_s: 30, max_gap_s: 30}",
+        ),
+        (
+            "alert: {acknowledge: required}",
+            "alert.acknowledge: nobody can end such an alert",
+            "alert: {acknowledge: required}\ncommands: {from: local}",
+        ),
+        (
+            "alert: {latch: on}",
+            "alert.latch: nobody can end such an alert",
+            "alert: {latch: on}\ncommands: {from: local}",
+        ),
+    ],
+)
+def test_what_runs_but_hardly_as_it_was_meant_is_warned_about(folder, option, words, mended):
+    (folder / "c.yaml").write_text(f"{CONFIG}    {option}\n", encoding="utf-8")
+    (warning,) = prepare(folder / "c.yaml").warnings
+    assert "c.yaml:14:" in warning
+    assert words in warning
+    (folder / "c.yaml").write_text(f"{CONFIG}    {mended}\n", encoding="utf-8")
+    assert prepare(folder / "c.yaml").warnings == ()
+
+
+def test_a_credential_of_systemd_comes_first(folder, tmp_path_factory, monkeypatch):
+    credentials = tmp_path_factory.mktemp("credentials")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    assert prepare(folder / "c.yaml").secrets["local"].reveal() == SECRET
+    (credentials / "pw").write_text("other", encoding="utf-8")
+    assert prepare(folder / "c.yaml").secrets["local"].reveal() == "other"
+
+
+def test_problems_of_several_kinds_are_reported_at_once(folder):
+    (folder / "pw").write_text("", encoding="utf-8")
+    text = CONFIG.replace("unit: g", "unit: K").replace("    publish", "    window: {hop: 5}\n    publish")
+    text += "  fan:\n" + CONFIG.split("  pump:\n")[1].replace("models/pump", "models/fan")
+    assert problems(folder, text) == [
+        "DIR/c.yaml:6:20: brokers.local.password_file: the file is empty; expected the secret as its only line",
+        "DIR/c.yaml:11:33: streams.pump.channels.b.unit: the model was trained on g, not K",
+        "DIR/c.yaml:13:19: streams.pump.window.hop: must lie in 1..4 (the model's window length), not 5",
+        "DIR/c.yaml:19:12: streams.fan.model: DIR/models/fan: no bundle here; expected bundle.yaml",
+    ]
+
+
+def test_problems_of_file_and_bundle_are_reported_at_once_and_once_each(folder):
+    text = CONFIG.replace("b: {unit: g}", "b: {unit: K, mni: 5}, a_: {min: x}").replace(
+        "g}\nbrok", "g, i: 1}\nbrok"
+    )
+    assert problems(folder, text) == [
+        "DIR/c.yaml:1:18: gateway.i: unknown option; did you mean 'id'?",
+        "DIR/c.yaml:11:33: streams.pump.channels.b.unit: the model was trained on g, not K",
+        "DIR/c.yaml:11:36: streams.pump.channels.b.mni: unknown option; did you mean 'min'?",
+        "DIR/c.yaml:11:55: streams.pump.channels.a_.min: expected a number, not x",
+    ]
+
+
+def test_a_secret_in_place_of_its_path_is_not_repeated(folder):
+    found = problems(folder, CONFIG.replace("password_file: pw", f"password_file: {SECRET}"))
+    assert found == [
+        "DIR/c.yaml:6:20: brokers.local.password_file: no such file; relative paths begin at DIR",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tls", "option", "words"),
+    [
+        ("{ca_file: missing.pem}", "ca_file", "cannot be read: No such file"),
+        ("{ca_file: PEM/junk.pem}", "ca_file", "no certificate in PEM form"),
+        ("{cert_file: PEM/one.pem, key_file: PEM/two.key}", "cert_file", "does not belong to the key"),
+        ("{cert_file: PEM/one.pem, key_file: PEM/locked.key}", "cert_file", "the key is encrypted"),
+        ("{cert_file: PEM/junk.pem, key_file: PEM/one.key}", "cert_file", "no certificate with its key"),
+    ],
+)
+def test_tls_files_are_tried(folder, pem, tls, option, words):
+    text = CONFIG.replace("    username", f"    tls: {tls.replace('PEM', str(pem))}\n    username")
+    (found,) = problems(folder, text)
+    assert f"brokers.local.tls.{option}: " in found
+    assert words in found
+
+
+def test_good_tls_files_are_taken_and_blind_trust_is_warned_about(folder, pem):
+    files = f"{{ca_file: {pem}/one.pem, cert_file: {pem}/one.pem, key_file: {pem}/one.key}}"
+    (folder / "c.yaml").write_text(
+        CONFIG.replace("    username", f"    tls: {files}\n    username"), encoding="utf-8"
+    )
+    assert prepare(folder / "c.yaml").warnings == ()
+    blind = CONFIG.replace("    username", "    tls: {insecure_skip_verify: true}\n    username")
+    (folder / "c.yaml").write_text(blind, encoding="utf-8")
+    assert "any certificate is accepted" in prepare(folder / "c.yaml").warnings[0]
+
+
 PICTURES = """\
 gateway: {id: g}
 brokers: {local: {host: 127.0.0.1}}

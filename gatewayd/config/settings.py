@@ -10,6 +10,7 @@ them and never stand in here.
 import re
 from ipaddress import ip_address
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -69,7 +70,18 @@ def parse_n_of_m(text: str) -> tuple[int, int]:
     return n, m
 
 
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder, or too long
+        raise ValueError(
+            "no such time zone; expected a name such as Europe/Berlin (are the system's time zones installed?)"
+        ) from None
+    return text
+
+
 Name = Annotated[str, AfterValidator(_name)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Host = Annotated[str, AfterValidator(_host)]
 TopicPattern = Annotated[str, AfterValidator(_topic_filter)]
 PublishTopic = Annotated[str, AfterValidator(_topic_template)]
@@ -185,6 +197,10 @@ class TimeSettings(_Section):
     field: str = Field(min_length=1, description="Path to the time stamp, levels joined by dots.")
     unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = Field(
         default="auto", description="Unit of the time stamp; auto: by its magnitude, or ISO 8601."
+    )
+    timezone: TimeZone | None = Field(
+        default=None,
+        description="Zone of time stamps that are texts without an offset, e.g. Europe/Berlin; UTC.",
     )
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import MAX_BYTES, MAX_LEAVES
+from gatewayd.formats.local_time import Stamps
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.scalar import text_number
-from gatewayd.formats.timestamp import Unit, to_ns
+from gatewayd.formats.timestamp import Unit
 
 MAX_LINES = MAX_LEAVES
 
@@ -33,6 +34,7 @@ class CsvFormat:
         decimal: What stands before the fraction; a comma there allows no points.
         time: Name of the column of time stamps; None: there is none.
         time_unit: See ``timestamp.to_ns``.
+        timezone: Of time stamps without an offset; None: UTC.
         device: Name of the column that names the device; None: it's the topic's.
         text: Names of columns that hold text, and no readings.
     """
@@ -45,6 +47,7 @@ class CsvFormat:
         decimal: str = ".",
         time: str | None = None,
         time_unit: Unit = "auto",
+        timezone: str | None = None,
         device: str | None = None,
         text: Sequence[str] = (),
     ) -> None:
@@ -57,7 +60,7 @@ class CsvFormat:
         self._delimiter = delimiter
         self._decimal_comma = decimal == ","
         self._time = time
-        self._time_unit: Unit = time_unit
+        self._stamps = Stamps(time_unit, timezone)
         self._device = device
         self._text = frozenset(text)
         try:
@@ -73,19 +76,20 @@ class CsvFormat:
         Errors: ``too_large``, ``not_text``, ``no_header`` (not a name for each column, or none twice; no column for the
         time or the device), ``not_csv`` (a quote that never ends; what's before is kept), ``too_many_values`` and
         ``too_many_lines`` (likewise); per line: ``wrong_columns``, ``not_a_number``; with a line's samples that have no
-        time, although one was expected: ``no_time``, ``invalid_time``, ``unbelievable_time``.
+        time, although one was expected: ``no_time``, ``invalid_time``, ``unbelievable_time``; with a local time that
+        clocks skip: ``skipped_time``.
         """
         if len(payload) > MAX_BYTES:
             return Samples(errors=("too_large",))
         samples: list[Sample] = []
         errors: list[str] = []
         try:
-            self._read(payload, samples, errors)
+            self._read(payload, samples, errors, arrived_at)
         except RejectedInputError as error:
             errors.append(error.reason)
         return Samples(samples=tuple(samples), errors=tuple(errors))
 
-    def _read(self, payload: bytes, samples: list[Sample], errors: list[str]) -> None:
+    def _read(self, payload: bytes, samples: list[Sample], errors: list[str], arrived_at: int) -> None:
         lines = self._lines(payload)
         layout = self._layout
         if layout is None:
@@ -95,7 +99,7 @@ class CsvFormat:
             layout = self._laid_out([name.strip() for name in header])
         for cells in lines:
             try:
-                samples.extend(self._line(layout, cells, errors))
+                samples.extend(self._line(layout, cells, errors, arrived_at))
             except RejectedInputError as error:
                 errors.append(error.reason)
             if len(samples) > MAX_LEAVES:
@@ -139,7 +143,7 @@ class CsvFormat:
             device=None if self._device is None else names.index(self._device),
         )
 
-    def _line(self, layout: "_Layout", cells: list[str], errors: list[str]) -> list[Sample]:
+    def _line(self, layout: "_Layout", cells: list[str], errors: list[str], arrived_at: int) -> list[Sample]:
         if len(cells) != layout.width:
             raise RejectedInputError("wrong_columns", f"{len(cells)} instead of {layout.width}")
         values = [(name, self._number(cells[index])) for index, name in layout.channels]
@@ -149,9 +153,12 @@ class CsvFormat:
         taken_at: int | None = None
         if layout.time is not None:
             try:
-                taken_at = to_ns(cells[layout.time].strip() or None, self._time_unit)
+                stamp = self._stamps.read(cells[layout.time].strip() or None, arrived_at=arrived_at)
             except RejectedInputError as error:
                 errors.append(error.reason)
+            else:
+                taken_at = stamp.taken_at
+                errors += [] if stamp.exists else ["skipped_time"]
         device = None if layout.device is None else cells[layout.device].strip() or None
         return [
             Sample(device=device, channel=name, value=value, unit=None, taken_at=taken_at)

@@ -33,6 +33,11 @@ class Decoded:
 class Format(Protocol):
     """Turns payloads into readings of one stream."""
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Decode each payload by itself; any bytes whatever give readings or a reason."""
+    def decode(self, payloads: Sequence[bytes], arrived_at: Int64 | None = None) -> Decoded:
+        """Decode each payload by itself; any bytes whatever give readings or a reason.
+
+        Args:
+            payloads: n payloads.
+            arrived_at: Shape ``(n,)``, gateway clock, ns since the Unix epoch; None: nobody needs it.
+        """
         ...

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import ABSENT, MAX_DEPTH, follow, leaves, parse_object
+from gatewayd.formats.local_time import LocalInstant, Stamps
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.timestamp import Unit, to_ns
 
@@ -34,6 +35,10 @@ class FlatFormat:
         parse: Makes an object with text as keys of a payload, or raises RejectedInputError.
         time: Path of the time stamp, joined by dots; None: there is none.
         time_unit: See ``timestamp.to_ns``.
+        timezone: Of time stamps that are texts without an offset; None: UTC.
+
+    Raises:
+        ValueError: There is no such zone.
     """
 
     def __init__(
@@ -42,16 +47,18 @@ class FlatFormat:
         *,
         time: str | None = None,
         time_unit: Unit = "auto",
+        timezone: str | None = None,
     ) -> None:
         self._parse = parse
         self._time = time
-        self._time_unit: Unit = time_unit
+        self._stamps = Stamps(time_unit, timezone)
 
     def decode(self, topic: str, payload: bytes, *, arrived_at: int) -> Samples:  # noqa: ARG002  # the Protocol's
         """Decode one message; see ``SampleFormat``.
 
         Errors: those of parsing, ``too_deep``, ``too_many_values``; with samples that have no time, although one was
-        expected: ``no_time``, ``invalid_time``, ``unbelievable_time``.
+        expected: ``no_time``, ``invalid_time``, ``unbelievable_time``; with a local time that clocks skip:
+        ``skipped_time``.
         """
         if not payload:
             return Samples()  # a cleared topic
@@ -64,9 +71,12 @@ class FlatFormat:
         errors: tuple[str, ...] = ()
         if self._time is not None:
             try:
-                taken_at = _taken_at(follow(document, self._time.split(".")), self._time_unit)
+                found_at = self._taken_at(follow(document, self._time.split(".")), arrived_at)
             except RejectedInputError as error:
                 errors = (error.reason,)
+            else:
+                taken_at = found_at.taken_at
+                errors = () if found_at.exists else ("skipped_time",)
         channels = ((".".join(path), value) for path, value in found)
         samples = tuple(
             Sample(device=None, channel=channel, value=value, unit=None, taken_at=taken_at)
@@ -75,12 +85,23 @@ class FlatFormat:
         )
         return Samples(samples=samples, errors=errors if samples else ())
 
+    def _taken_at(self, stamp: object, arrived_at: int) -> LocalInstant:
+        if stamp is ABSENT:
+            raise RejectedInputError("no_time")
+        if isinstance(stamp, Instant):
+            return LocalInstant(taken_at=to_ns(stamp.taken_at, "ns"), exists=True)
+        if isinstance(stamp, int) and stamp.bit_length() > _STAMP_BITS:
+            raise RejectedInputError("unbelievable_time")
+        return self._stamps.read(stamp, arrived_at=arrived_at)
+
 
 class FlatJsonFormat(FlatFormat):
     """Reads JSON objects; see ``FlatFormat``."""
 
-    def __init__(self, *, time: str | None = None, time_unit: Unit = "auto") -> None:
-        super().__init__(parse_object, time=time, time_unit=time_unit)
+    def __init__(
+        self, *, time: str | None = None, time_unit: Unit = "auto", timezone: str | None = None
+    ) -> None:
+        super().__init__(parse_object, time=time, time_unit=time_unit, timezone=timezone)
 
 
 def with_text_keys(document: object, convert: Callable[[object], object]) -> Mapping[str, object]:
@@ -116,13 +137,3 @@ def _converted(value: object, convert: Callable[[object], object], levels: int) 
     if isinstance(value, dict):
         return _converted_map(value, convert, levels)
     return [_converted(element, convert, levels - 1) for element in value]
-
-
-def _taken_at(stamp: object, unit: Unit) -> int:
-    if stamp is ABSENT:
-        raise RejectedInputError("no_time")
-    if isinstance(stamp, Instant):
-        return to_ns(stamp.taken_at, "ns")
-    if isinstance(stamp, int) and stamp.bit_length() > _STAMP_BITS:
-        raise RejectedInputError("unbelievable_time")
-    return to_ns(stamp, unit)

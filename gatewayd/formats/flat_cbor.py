@@ -15,8 +15,10 @@ _FURTHEST_S = 2**40  # beyond float64's nanoseconds in any case, and far beyond 
 class FlatCborFormat(FlatFormat):
     """Reads CBOR maps; see ``FlatFormat``. Further errors: those of ``parse_cbor``, ``not_an_object``."""
 
-    def __init__(self, *, time: str | None = None, time_unit: Unit = "auto") -> None:
-        super().__init__(_parse, time=time, time_unit=time_unit)
+    def __init__(
+        self, *, time: str | None = None, time_unit: Unit = "auto", timezone: str | None = None
+    ) -> None:
+        super().__init__(_parse, time=time, time_unit=time_unit, timezone=timezone)
 
 
 def _parse(payload: bytes) -> Mapping[str, object]:

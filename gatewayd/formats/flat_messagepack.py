@@ -28,8 +28,10 @@ class FlatMessagePackFormat(FlatFormat):
     than text in a large message), ``not_an_object``.
     """
 
-    def __init__(self, *, time: str | None = None, time_unit: Unit = "auto") -> None:
-        super().__init__(_parse, time=time, time_unit=time_unit)
+    def __init__(
+        self, *, time: str | None = None, time_unit: Unit = "auto", timezone: str | None = None
+    ) -> None:
+        super().__init__(_parse, time=time, time_unit=time_unit, timezone=timezone)
 
 
 def _parse(payload: bytes) -> Mapping[str, object]:

@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from gatewayd.domain.arrays import Float64
+from gatewayd.domain.arrays import Float64, Int64
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.decoded import NO_TIME, Decoded
 from gatewayd.formats.image_parts import Picture, cut_out
@@ -80,7 +80,7 @@ class ImageFormat:
         self._colours = colours
         self._fit = fit
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+    def decode(self, payloads: Sequence[bytes], arrived_at: Int64 | None = None) -> Decoded:  # noqa: ARG002  # the Protocol's
         """Decode pictures; see ``Format``. Values have the shape ``(n, height * width * colours)``.
 
         Rejected: ``not_an_image`` (neither JPEG nor PNG), ``too_large`` (bytes or pixels), ``too_many_parts``,

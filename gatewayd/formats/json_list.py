@@ -24,10 +24,11 @@ from typing import Literal, NamedTuple
 
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import ABSENT, MAX_DEPTH, MAX_LEAVES, Path, follow, leaves, parse_json
+from gatewayd.formats.local_time import Stamps
 from gatewayd.formats.quality import is_usable
 from gatewayd.formats.sample import Sample, Samples
 from gatewayd.formats.scalar import number
-from gatewayd.formats.timestamp import Unit, to_ns
+from gatewayd.formats.timestamp import Unit
 
 MAX_ELEMENTS = MAX_LEAVES  # of one message, and what ``*`` goes through on the way to them
 
@@ -70,6 +71,7 @@ class JsonListFormat:
         value: Path of its value; with ``channel`` only.
         time: Path of its time stamp; None: there is none.
         time_unit: See ``timestamp.to_ns``.
+        timezone: Of time stamps that are texts without an offset; None: UTC.
         good: Path of its quality flag; see ``quality.is_usable``. None: all are good.
         unit: Path of its unit; with ``channel`` only.
 
@@ -86,6 +88,7 @@ class JsonListFormat:
         value: str | None = None,
         time: str | None = None,
         time_unit: Unit = "auto",
+        timezone: str | None = None,
         good: str | None = None,
         unit: str | None = None,
     ) -> None:
@@ -108,7 +111,7 @@ class JsonListFormat:
                 ("unit", unit),
             )
         )
-        self._time_unit: Unit = time_unit
+        self._stamps = Stamps(time_unit, timezone)
         # what an element says of itself is no reading of it
         places = (self._device, self._time, self._good)
         self._no_readings = {place.path for place in places if place is not None and place.start == "element"}
@@ -120,29 +123,30 @@ class JsonListFormat:
         ``too_many_elements`` and ``too_many_values`` (what's before is kept); for each end of the path
         ``not_an_array``; per element ``bad_quality``, ``unknown_quality``, ``no_device``, ``no_channel``, ``no_value``,
         ``not_a_number``, ``not_an_object`` (wide form), ``too_deep``; with an element's samples that have no time,
-        although one was expected: ``no_time``, ``invalid_time``, ``unbelievable_time``.
+        although one was expected: ``no_time``, ``invalid_time``, ``unbelievable_time``; with a local time that clocks
+        skip: ``skipped_time``.
         """
         if not payload:
             return Samples()  # a cleared topic
         samples: list[Sample] = []
         errors: list[str] = []
         try:
-            self._read(parse_json(payload), samples, errors)
+            self._read(parse_json(payload), samples, errors, arrived_at)
         except RejectedInputError as error:
             errors.append(error.reason)
         return Samples(samples=tuple(samples), errors=tuple(errors))
 
-    def _read(self, root: object, samples: list[Sample], errors: list[str]) -> None:
+    def _read(self, root: object, samples: list[Sample], errors: list[str], arrived_at: int) -> None:
         for element in _elements(root, self._list, errors):
             try:
-                samples.extend(self._samples(element, errors))
+                samples.extend(self._samples(element, errors, arrived_at))
             except RejectedInputError as error:
                 errors.append(error.reason)
             if len(samples) > MAX_LEAVES:
                 del samples[MAX_LEAVES:]
                 raise RejectedInputError("too_many_values")
 
-    def _samples(self, element: _Element, errors: list[str]) -> list[Sample]:
+    def _samples(self, element: _Element, errors: list[str], arrived_at: int) -> list[Sample]:
         """Read one element.
 
         Raises:
@@ -161,9 +165,12 @@ class JsonListFormat:
         if self._time is not None and found:
             try:
                 stamp = self._time.find(element)
-                taken_at = to_ns(None if stamp is ABSENT else stamp, self._time_unit)
+                found_at = self._stamps.read(None if stamp is ABSENT else stamp, arrived_at=arrived_at)
             except RejectedInputError as error:
                 errors.append(error.reason)
+            else:
+                taken_at = found_at.taken_at
+                errors += [] if found_at.exists else ["skipped_time"]
         return [
             Sample(
                 device=device,

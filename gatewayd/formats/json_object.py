@@ -22,8 +22,9 @@ from gatewayd.domain.arrays import Int64
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.decoded import NO_TIME, Decoded
 from gatewayd.formats.leaves import ABSENT, follow
+from gatewayd.formats.local_time import Stamps
 from gatewayd.formats.scalar import number
-from gatewayd.formats.timestamp import Unit, column_ns, float_column_ns
+from gatewayd.formats.timestamp import Unit, float_column_ns
 
 MAX_BYTES = (
     1_048_576  # a reading is small: a larger object is somebody's mistake, and costs the line its latency
@@ -45,25 +46,41 @@ class JsonObjectFormat:
         paths: One per channel: keys (and list indices) joined by dots.
         time_path: Where the time stamp stands; None: nowhere.
         time_unit: See ``timestamp.to_ns``.
+        timezone: Of time stamps that are texts without an offset; None: UTC.
+
+    Raises:
+        ValueError: There is no such zone.
     """
 
-    def __init__(self, paths: Sequence[str], *, time_path: str | None, time_unit: Unit = "auto") -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        time_path: str | None,
+        time_unit: Unit = "auto",
+        timezone: str | None = None,
+    ) -> None:
         self._paths = tuple(tuple(path.split(".")) for path in paths)
         self._time_path = tuple(time_path.split(".")) if time_path is not None else None
         self._time_unit: Unit = time_unit
+        self._stamps = Stamps(time_unit, timezone)
         self._parse = msgspec.json.Decoder().decode
         self._fast = _fast_rows(self._paths, self._time_path, channel=(float, math.nan), time=_TIME)
         self._alone = _fast_rows(self._paths, self._time_path, channel=_ANYTHING, time=_ANYTHING)
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+    def decode(self, payloads: Sequence[bytes], arrived_at: Int64 | None = None) -> Decoded:
         """Decode payloads; see ``Format``.
+
+        ``arrived_at`` decides which of two instants a local time means.
 
         Rejected: ``not_json``, ``not_an_object``, ``not_a_number``, ``no_channel`` (none of the channels is there),
         ``too_large``, ``too_deep``.
         """
         if self._fast is not None and max(map(len, payloads), default=0) <= MAX_BYTES:
             try:
-                decoded = self._columns(self._fast.rows(payloads), np.arange(len(payloads), dtype=np.int64))
+                decoded = self._columns(
+                    self._fast.rows(payloads), np.arange(len(payloads), dtype=np.int64), arrived_at
+                )
             except _REFUSED:
                 pass  # one of them needs care
             else:
@@ -79,17 +96,22 @@ class JsonObjectFormat:
                 rejected.append((index, error.reason))
             else:
                 source.append(index)
-        return self._columns(rows, np.array(source, dtype=np.int64), tuple(rejected))
+        return self._columns(rows, np.array(source, dtype=np.int64), arrived_at, tuple(rejected))
 
     def _columns(
-        self, rows: list[tuple[Any, ...]], source: Int64, rejected: tuple[tuple[int, str], ...] = ()
+        self,
+        rows: list[tuple[Any, ...]],
+        source: Int64,
+        arrived_at: Int64 | None,
+        rejected: tuple[tuple[int, str], ...] = (),
     ) -> Decoded:
         """Turn rows, the time stamp first where there is one, into columns."""
         shape, first = (len(rows), len(self._paths)), 0 if self._time_path is None else 1
         untimed: dict[str, int] = {}
         if first and not all(type(row[0]) is float for row in rows):
             # numpy would read a time stamp that is a text as a number: keep it away from the table
-            taken_at, untimed = column_ns([row[0] for row in rows], self._time_unit)
+            arrived_at = None if arrived_at is None else arrived_at[source]
+            taken_at, untimed = self._stamps.column([row[0] for row in rows], arrived_at)
             values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(shape)
         else:
             table = np.array(rows, dtype=np.float64).reshape(shape[0], first + shape[1])

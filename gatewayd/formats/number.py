@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gatewayd.domain.arrays import Int64
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.decoded import NO_TIME, Decoded
 from gatewayd.formats.scalar import text_number
@@ -13,7 +14,7 @@ from gatewayd.formats.scalar import text_number
 class NumberFormat:
     """One channel, one number per payload, no time stamp."""
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+    def decode(self, payloads: Sequence[bytes], arrived_at: Int64 | None = None) -> Decoded:  # noqa: ARG002  # the Protocol's
         """Decode payloads; see ``Format``.
 
         Rejected: ``not_text`` (not UTF-8), ``not_a_number``, ``absent`` (it says that there's no value).

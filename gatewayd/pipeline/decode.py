@@ -338,7 +338,7 @@ class ColumnDecoder:
 
     def decode(self, routed: Routed) -> Readings:
         """Decode one stream's payloads. A reading without a usable time of its own gets that of its arrival."""
-        decoded = self._format.decode(routed.payloads)
+        decoded = self._format.decode(routed.payloads, routed.arrived_at)
         if len(decoded.source) == len(routed.payloads):
             device, arrived_at, steady_at = routed.device, routed.arrived_at, routed.steady_at
         else:

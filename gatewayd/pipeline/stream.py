@@ -270,7 +270,12 @@ class Stream:
         if settings.time is None:
             return ColumnDecoder(JsonObjectFormat(paths, time_path=None))
         return ColumnDecoder(
-            JsonObjectFormat(paths, time_path=settings.time.field, time_unit=settings.time.unit)
+            JsonObjectFormat(
+                paths,
+                time_path=settings.time.field,
+                time_unit=settings.time.unit,
+                timezone=settings.time.timezone,
+            )
         )
 
     @property

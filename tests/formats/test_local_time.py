@@ -1,15 +1,19 @@
 """Local times without offset, and what happens to them when clocks are put forward and back."""
 
+import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.errors import RejectedInputError
-from gatewayd.formats.local_time import find_zone, local_ns
+from gatewayd.formats.json_object import JsonObjectFormat
+from gatewayd.formats.local_time import Stamps, find_zone, local_ns
+from gatewayd.formats.registry import FORMATS
 from gatewayd.formats.timestamp import to_ns
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -134,3 +138,61 @@ def test_any_text_is_a_zone_or_refused(name):
         find_zone(name)
     except ValueError as error:
         assert "no time zone" in str(error)  # noqa: PT017  # most texts are refused, "UTC" isn't
+
+
+def at(text):
+    return to_ns(text, "iso")
+
+
+@pytest.mark.parametrize("timezone", [None, "UTC", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    "value", [1_741_944_413, "1741944413", 1_741_944_413.25, "2025-03-14T10:26:53+01:00"]
+)
+def test_what_names_its_instant_means_it_in_any_zone(timezone, value):
+    stamp = Stamps("auto", timezone).read(value, arrived_at=0)
+    assert (stamp.taken_at // 10**9, stamp.exists) == (1_741_944_413, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "arrival", "expected"),
+    [
+        ("2025-03-14T10:26:50", "2025-03-14T09:26:51Z", "2025-03-14T09:26:50Z"),
+        ("2025-07-14T10:26:50", "2025-07-14T08:26:51Z", "2025-07-14T08:26:50Z"),
+        ("2025-10-26T02:30:00", "2025-10-26T00:30:01Z", "2025-10-26T00:30:00Z"),
+        ("2025-10-26T02:30:00", "2025-10-26T01:30:01Z", "2025-10-26T01:30:00Z"),
+    ],
+)
+def test_case_34_a_json_stream_reads_local_times(text, arrival, expected):
+    payload = json.dumps({"ts": text, "a": 1}).encode()
+    decoded = JsonObjectFormat(["a"], time_path="ts", timezone="Europe/Berlin").decode(
+        [payload, b"{"], np.array([at(arrival), 0])
+    )
+    assert decoded.taken_at.tolist() == [at(expected)]
+    for name in ("flat_json", "json_list", "csv"):
+        if name == "csv":
+            data = f"ts,a\n{text},1".encode()
+        else:
+            data = payload if name == "flat_json" else b"[" + payload + b"]"
+        made = FORMATS[name](time="ts", timezone="Europe/Berlin")
+        [sample] = made.decode("t", data, arrived_at=at(arrival)).samples
+        assert sample.taken_at == at(expected)
+
+
+def test_case_34_a_time_that_clocks_skip_is_told():
+    payload = b'{"ts": "2025-03-30T02:30:00", "a": 1}'
+    found = FORMATS["flat_json"](time="ts", timezone="Europe/Berlin").decode(
+        "t", payload, arrived_at=at("2025-03-30T01:30:01Z")
+    )
+    assert found.samples[0].taken_at == at("2025-03-30T01:30:00Z")
+    assert found.errors == ("skipped_time",)
+
+
+def test_case_34_the_autumn_night_has_six_readings_in_every_hour():
+    start = at("2025-10-25T22:00:00Z")
+    stamps, berlin = Stamps("auto", "Europe/Berlin"), ZoneInfo("Europe/Berlin")
+    found = set()
+    for step in range(36):
+        real = start + step * 600 * 10**9
+        text = datetime.fromtimestamp(real // 10**9, berlin).replace(tzinfo=None).isoformat()
+        found.add(stamps.read(text, arrived_at=real + 10**9).taken_at)
+    assert found == {start + step * 600 * 10**9 for step in range(36)}

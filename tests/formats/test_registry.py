@@ -82,7 +82,7 @@ def test_options_as_text_become_what_the_format_takes():
             "flat_json",
             {"time": "x"},
             {"time": "y"},
-            "format flat_json has no option 'time'; did you mean 'time_unit'?",
+            "format flat_json has no option 'time'; did you mean 'timezone'?",
         ),
     ],
 )
