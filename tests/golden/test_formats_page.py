@@ -13,7 +13,8 @@ from gatewayd.formats.registry import FORMATS
 from gatewayd.formats.timestamp import to_ns
 from tests.support.readings import ARRIVAL
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 EXAMPLES = [
     (name, *blocks)
@@ -49,6 +50,22 @@ def test_every_format_has_its_section_and_no_other():
     assert set(SECTIONS) == {*FORMATS, "json", "number", "image"}
     for name in SECTIONS:
         assert f"[{name}](#{name})" in PAGE
+
+
+def test_every_reason_of_a_format_is_explained():
+    given = re.compile(
+        r"""(?:RejectedInputError\(|(?:errors|notices)\.append\(|errors=\(|errors \+= .*\[)"([a-z_]+)\""""
+    )
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "gatewayd" / "formats").glob("*.py"))
+    )
+    reasons = set(given.findall(code))
+    assert {"not_json", "bad_quality", "sequence_gap", "skipped_time"} <= reasons
+    explained = PAGE.split("## What could not be read", 1)[1]
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in explained + operations) == []
+    words = set(re.findall(r"`([a-z]+_[a-z_]+)`", explained)) - set(FORMATS)
+    assert sorted(word for word in words if f'"{word}"' not in code) == []
 
 
 @pytest.mark.parametrize("name", sorted({*FORMATS, "image"}))
