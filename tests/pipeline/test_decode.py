@@ -174,6 +174,22 @@ def reference(patterns, is_timed, messages):
     return taken, refused
 
 
+def test_a_device_is_found_by_what_it_was_admitted_by_and_by_nothing_else():
+    some = devices()
+    assert (some.admit(("l", "d")), some.admit(("l", "x"), "named")) == (0, 1)
+    assert (some.find(("l", "d")), some.find(("l", "other"), "d"), some.find(("l", "y"), "named")) == (
+        0,
+        0,
+        1,
+    )
+    assert (some.find(("m", "d")), some.find(("m", "d"), "named"), some.find(("l", "x"))) == (
+        None,
+        None,
+        None,
+    )
+    assert len(some.known) == 2
+
+
 def test_a_stream_without_device_level_has_one_device():
     stream = devices("plant/temperature", name="boiler")
     route(Router([stream], [True]), ("plant/temperature", b"1", 0x30))
