@@ -229,7 +229,6 @@ class _Discovery:
             example=min(topics),
             align_s=None if is_together else grid_s(interval_s(sources, fields, slowest=True)),
             clock=clock,
-            has_time=clock is not None and not (clock.is_ahead or clock.is_repeated),
         )
 
 

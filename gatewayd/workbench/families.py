@@ -35,12 +35,14 @@ class Kind:
         format: As in the configuration.
         options: Of the format, as in the configuration.
         time: Path of the time stamp, where the configuration has to say it; None: there is none, or no need.
+        is_local: The time stamps are texts without an offset from UTC, so may be in local time.
         root: All topics below it belong to this kind; None: only those that were recognised do.
     """
 
     format: str
     options: tuple[tuple[str, str], ...] = ()
     time: str | None = None
+    is_local: bool = False
     root: str | None = None
 
 

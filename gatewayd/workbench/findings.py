@@ -54,6 +54,7 @@ _REASONS = {
     "empty": "nothing was kept of them",
     "identity": "numbers that measure nothing",
     "image": "images",
+    "needs_extra": "in formats that need further packages; pip install '.[formats]' brings them",
     "no_birth": "Sparkplug data whose birth was not heard; listen longer, or restart the node",
     "no_decoded_payload": "LoRaWAN uplinks without decoded_payload; set up a payload formatter",
     "no_filter": "no topic filter can be written for them",
@@ -91,7 +92,6 @@ class StreamFound:
         example: A topic.
         align_s: Grid for channels that come in separate messages; None: they come together.
         clock: How the time stamps compare with arrival; None: there are none.
-        has_time: Whether the time stamps can be used.
     """
 
     name: str
@@ -106,7 +106,21 @@ class StreamFound:
     example: str
     align_s: float | None
     clock: Clock | None
-    has_time: bool
+
+    @property
+    def zone(self) -> str | None:
+        """The time zone that the clocks show; None: UTC, or none of whole hours, or it makes no difference."""
+        hours = None if self.clock is None else self.clock.zone_hours
+        if hours is None or hours != int(hours) or not (self.kind.is_local or self.kind.format == "tasmota"):
+            return None
+        return f"Etc/GMT{-int(hours):+d}"  # POSIX's sign: positive is west of Greenwich
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the time stamps can be used."""
+        if self.clock is None or self.clock.is_repeated:
+            return False
+        return not self.clock.is_ahead or self.zone is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,21 +217,17 @@ def _format_options(stream: StreamFound) -> Iterator[str]:
     options = dict(stream.kind.options)
     if stream.kind.format == "csv" and stream.kind.time is not None and not stream.has_time:
         options["text"] = ",".join(filter(None, (options.get("text"), stream.kind.time)))
-    zone = _zone(stream)
-    if zone is not None:
-        yield f"    # The clocks show {_hours(stream.clock)}. For summer time, name the place: Europe/Berlin."
-        options["timezone"] = zone
+    if stream.kind.format == "tasmota" and stream.zone is not None:
+        yield f"    # {_zone_remark(stream.clock)}"
+        options["timezone"] = stream.zone
     if options:
         yield "    format_options:"
     for name, text in options.items():
         yield f"      {name}: {scalar(text)}"
 
 
-def _zone(stream: StreamFound) -> str | None:
-    hours = None if stream.clock is None or stream.kind.format != "tasmota" else stream.clock.zone_hours
-    if hours is None or hours != int(hours):
-        return None
-    return f"Etc/GMT{-int(hours):+d}"  # POSIX's sign: positive is west of Greenwich
+def _zone_remark(clock: Clock | None) -> str:
+    return f"The clocks show {_hours(clock)}. For summer time, name the place: Europe/Berlin."
 
 
 def _hours(clock: Clock | None) -> str:
@@ -244,8 +240,11 @@ def _time(stream: StreamFound) -> Iterator[str]:
     if path is not None and stream.has_time:
         yield "    time:"
         yield f"      field: {scalar(path)}"
+        if stream.zone is not None:
+            yield f"      # {_zone_remark(stream.clock)}"
+            yield f"      timezone: {stream.zone}"
     clock, why = stream.clock, _clock_trouble(stream.clock)
-    if clock is None or why is None or _zone(stream) is not None:
+    if clock is None or why is None or (stream.zone is not None and not clock.is_repeated):
         return
     if path is not None:
         yield f"    # {remark(path)} is a time stamp, but {why}: the time of arrival counts."

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from gatewayd.formats.leaves import leaf_number
 from gatewayd.workbench.families import Kind
 from gatewayd.workbench.quantities import is_generic, last_word
-from gatewayd.workbench.times import is_believable, time_of
+from gatewayd.workbench.times import is_believable, is_zoneless, lacks_zone, time_of
 
 _DELIMITERS = (";", "\t", ",", "|")
 _DECIMAL = re.compile(r"\s*[+-]?\d*[.]?\d+(?:[eE][+-]?\d+)?\s*", re.ASCII)
@@ -91,7 +91,10 @@ def _table_kind(delimiter: str, tables: list[list[list[str]]], rows: list[list[s
     options += [("delimiter", delimiter)] if delimiter != "," else []
     options += [("decimal", ",")] if shape is _DECIMAL_COMMA else []
     options += [("text", ",".join(text))] if text else []
-    return Kind(format="csv", options=tuple(options), time=None if time is None else names[time])
+    if time is None:
+        return Kind(format="csv", options=tuple(options))
+    is_local = all(map(is_zoneless, columns[time]))
+    return Kind(format="csv", options=tuple(options), time=names[time], is_local=is_local)
 
 
 def list_kind(topic: str, documents: Sequence[object]) -> Kind | None:
@@ -113,14 +116,15 @@ def list_kind(topic: str, documents: Sequence[object]) -> Kind | None:
     time = time_of(elements)
     if not long and time is None:
         return None
+    is_local = lacks_zone(elements, time)
     if time is None and (above := time_of(documents)) is not None:
-        time = f"/{above}"
+        time, is_local = f"/{above}", lacks_zone(documents, above)
     options += long
     options += _key(elements, _DEVICE_KEYS, "device", str)
     options += _key(elements, _QUALITY_KEYS, "good", object)
     if not any(name == "device" for name, _ in options):
         options += _device_above(topic, documents)
-    return Kind(format="json_list", options=tuple(options), time=time)
+    return Kind(format="json_list", options=tuple(options), time=time, is_local=is_local)
 
 
 def _list_path(documents: Sequence[object]) -> str | None:

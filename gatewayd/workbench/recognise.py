@@ -7,10 +7,9 @@ reason instead.
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache
-from typing import Final, TypeVar, get_args
+from functools import lru_cache
+from typing import Final, TypeVar
 
-from gatewayd.config.settings import FormatName
 from gatewayd.domain.topic import TopicFilter
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.leaves import parse_json
@@ -20,7 +19,7 @@ from gatewayd.formats.scalar import text_number
 from gatewayd.workbench.families import Families, Kind
 from gatewayd.workbench.layouts import csv_kind, list_kind
 from gatewayd.workbench.overheard import Heard, Topic
-from gatewayd.workbench.times import time_of
+from gatewayd.workbench.times import lacks_zone, time_of
 
 SHARE: Final = 0.8  # of the messages that a format must read
 _LOOKED_AT: Final = 12  # messages of a topic
@@ -34,8 +33,6 @@ _DISCOVERY_KEYS = frozenset({"stat_t", "state_topic", "uniq_id", "unique_id", "c
 _IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 _SWITCHES = frozenset({"on", "off", "true", "false"})
-_KNOWN = frozenset(get_args(FormatName))
-
 # Narrow first. `ruuvi_raw` has no magic number: its length and first byte have to do, before maps in CBOR.
 _NARROW = ("edgex", "senml_json")
 # Whoever writes these keys means the format, even if there is nothing to read just now.
@@ -54,15 +51,18 @@ def recognise(topic: Topic, families: Families) -> Kind | str:
     Returns:
         The kind; or a reason: ``empty``, ``broker_status``, ``discovery``, ``command``, ``own_results``, ``image``,
         ``compressed``, ``switch``, ``text``, ``unknown_json``, ``unknown_binary``, ``unusable_topic`` (no filter can
-        name it).
+        name it), ``needs_extra`` (its format's package is not installed).
     """
     if topic.name.startswith("$SYS/"):
         return "broker_status"
     if not _is_usable(topic.name):
         return "unusable_topic"
-    family = families.kind_of(topic.name)
-    if family is not None and family.format in _KNOWN:
-        return family
+    kind = families.kind_of(topic.name) or _kind_of_one(topic, families)
+    return kind if isinstance(kind, str) or is_readable(kind) else "needs_extra"
+
+
+def _kind_of_one(topic: Topic, families: Families) -> Kind | str:
+    """Tell how a topic is read that belongs to no ecosystem."""
     if topic.name in families.discovery:
         return "discovery"
     if topic.name.rpartition("/")[2].lower() in _COMMANDS:
@@ -94,13 +94,15 @@ def _of_json(topic: str, heard: Sequence[Heard], documents: Sequence[object]) ->
     name = next((name for name, keys in _MARKED.items() if _have(documents, keys)), None)
     if name is None:
         name = next((name for name in _NARROW if _reads(name, topic, heard)), None)
-    if name is not None and name in _KNOWN:
+    if name is not None:
         return Kind(format=name)
     listed = list_kind(topic, documents)
     if listed is not None and _reads(listed.format, topic, heard, listed):
         return listed
     if _reads("flat_json", topic, heard) or _holds_text_numbers(documents):
-        return Kind(format="flat_json" if _has_dotted_keys(documents) else "json", time=time_of(documents))
+        time = time_of(documents)
+        name = "flat_json" if _has_dotted_keys(documents) else "json"
+        return Kind(format=name, time=time, is_local=lacks_zone(documents, time))
     return "unknown_json"
 
 
@@ -144,7 +146,7 @@ def _influx_kind(topic: str, heard: Sequence[Heard]) -> Kind | None:
 
 def _reads(name: str, topic: str, heard: Sequence[Heard], kind: Kind | None = None) -> bool:
     """Tell whether a format reads most of the messages without an error and finds values in them."""
-    reader = None if name not in _KNOWN else _plain_reader(name) if kind is None else _reader(kind)
+    reader = _reader(kind or Kind(format=name))
     if reader is None:
         return False
     results: list[Samples] = []
@@ -156,14 +158,14 @@ def _reads(name: str, topic: str, heard: Sequence[Heard], kind: Kind | None = No
     return is_found and _most(results, lambda result: not result.errors)
 
 
-@cache
-def _plain_reader(name: str) -> SampleFormat | None:
-    """Return a format without options; none of those that are tried here keeps anything between messages."""
-    return _reader(Kind(format=name))
+def is_readable(kind: Kind) -> bool:
+    """Tell whether a kind's format can be had: some need a package that only the extra brings."""
+    return kind.format not in FORMATS or _reader(kind) is not None
 
 
+@lru_cache(maxsize=256)
 def _reader(kind: Kind) -> SampleFormat | None:
-    """Return a format; None: the extra that it needs isn't installed, or it can't be had with these options."""
+    """Return a format to try, None where it can't be had; none that is tried keeps anything between messages."""
     given = {} if kind.time is None else {"time": kind.time}
     try:
         return FORMATS[kind.format].from_text(dict(kind.options), **given)

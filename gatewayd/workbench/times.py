@@ -1,5 +1,6 @@
 """Which field of a document is the time of its readings, and whether the sensors' clocks can be relied on."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -9,6 +10,7 @@ from gatewayd.errors import RejectedInputError
 from gatewayd.formats.timestamp import to_ns
 from gatewayd.workbench.quantities import time_rank
 
+_ZONELESS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{5,8}(?:[.,][0-9]{1,12})?")
 _DEEPEST = 4  # keys above a time stamp
 _ALLOWED_FUTURE_S: Final = 30.0  # half of the default of max_future_s
 _QUARTER_S: Final = 900.0
@@ -32,6 +34,28 @@ def time_of(documents: Sequence[object]) -> str | None:
                 counts[path] = counts.get(path, 0) + 1
     sure = [path for path, count in counts.items() if count >= _FOUND_SHARE * len(objects)]
     return min(sure, key=lambda path: (path.count("."), time_rank(path) or 0, path), default=None)
+
+
+def lacks_zone(documents: Sequence[object], path: str | None) -> bool:
+    """Tell whether all time stamps at a path are texts that don't say how far they are from UTC."""
+    found = [] if path is None else [_at(document, path) for document in documents]
+    stamps = [stamp for stamp in found if isinstance(stamp, str)]
+    return (
+        bool(stamps)
+        and len(stamps) == sum(stamp is not None for stamp in found)
+        and all(map(is_zoneless, stamps))
+    )
+
+
+def is_zoneless(stamp: str) -> bool:
+    """Tell whether a text is a date and a time of day, and nothing behind."""
+    return _ZONELESS.fullmatch(stamp.strip()) is not None
+
+
+def _at(document: object, path: str) -> object:
+    for key in path.split("."):
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
 
 
 def is_believable(value: object) -> bool:

@@ -227,6 +227,26 @@ def test_tasmota_in_local_time_gets_its_zone(tmp_path):
     assert "timezone: Etc/GMT-2\n" in (tmp_path / "first.yaml").read_text()
 
 
+def in_local_time(second):
+    """A table, a list and an object of somebody at UTC+2 who writes no offset."""
+    stamp, value = plant.iso(second + 7200)[:19], plant.wave(second, 1, 9)
+    yield "l/table", f"ts,temp\n{stamp},{value}".encode()
+    yield "l/list", plant.as_json([{"ts": stamp, "temp": value}])
+    yield "l/object", plant.as_json({"ts": stamp, "temp": value, "flow": value})
+
+
+def test_other_local_times_get_their_zone_too(tmp_path):
+    said = [(float(n), topic, payload, False) for n in range(9) for topic, payload in in_local_time(float(n))]
+    findings = discover(overhear(said))
+    assert [(stream.kind.format, stream.zone, stream.has_time) for stream in findings.streams] == [
+        ("json_list", "Etc/GMT-2", True),
+        ("json", "Etc/GMT-2", True),
+        ("csv", "Etc/GMT-2", True),
+    ]
+    _, figures = check_reads_all(findings, tmp_path, said)
+    assert figures.readings == 27
+
+
 def test_sparkplug_without_a_birth_is_named_as_such():
     said = [one for one in plant.talk([plant.sparkplug], 9) if "BIRTH" not in one[1]]
     findings = discover(overhear(said))
@@ -280,6 +300,23 @@ def test_the_findings_do_not_depend_on_the_order_of_topics():
     assert {(s.name, *s.filters) for s in streams_of(said)} == {
         (s.name, *s.filters) for s in streams_of(mixed)
     }
+
+
+def test_where_filters_would_be_too_many_the_whole_root_is_subscribed_to(monkeypatch, tmp_path):
+    monkeypatch.setattr("gatewayd.workbench.generalise.MAX_PATTERNS", 2)
+    said = [
+        (
+            float(second),
+            f"z/{device}",
+            plant.as_json({"temp": plant.wave(second, 1, 9), device[0]: second % 3}),
+            False,
+        )
+        for second in range(9)
+        for device in ("a1", "b1", "a2", "b2", "a3", "b3")
+    ]
+    findings = discover(overhear([*said, (0.0, "z/bridge/state", b"online", True)]))
+    assert [stream.filters for stream in findings.streams] == [("z/#",), ("z/#",)]
+    configured(findings, tmp_path)
 
 
 LEVELS = st.sampled_from(["a", "b", "p1", "p2", "temp", "x1f3"])

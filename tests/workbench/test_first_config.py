@@ -141,6 +141,21 @@ def test_without_a_stream_there_is_no_file():
         write_config(Findings(streams=(), left_out=(), messages=0, topics=0), LISTENED)
 
 
+def test_slow_channels_may_be_as_old_as_they_are_slow(tmp_path):
+    said = [(second * 30, *rest) for second, *rest in plant.talk([plant.homie], 9)]
+    prepared, _ = configured(discover(overhear(said)), tmp_path)
+    (stream,) = prepared.settings.streams.values()
+    assert (stream.align.every_s, stream.align.max_gap_s) == (30.0, 90.0)
+
+
+def test_at_the_ends_of_what_numbers_can_be(tmp_path):
+    many = {f"on{n}": True for n in range(30)}
+    said = [("a", json.dumps({"x": (-1) ** n * 1.7e308, "y": n % 2 * 5e-324, **many})) for n in range(9)]
+    _, text = configured(found(*said), tmp_path)
+    assert "        #min: -1.7e+308\n" in text
+    assert "      # nor 6 more\n" in text
+
+
 def test_a_file_of_any_size_is_cut_where_check_would_refuse_it(tmp_path, monkeypatch):
     monkeypatch.setattr("gatewayd.workbench.first_config.MAX_TEXT_BYTES", 900)
     prepared, text = configured(discover(overhear(plant.talk([plant.pumps, plant.numbers], 5))), tmp_path)

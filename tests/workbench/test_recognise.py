@@ -6,6 +6,7 @@ import struct
 import cbor2
 import pytest
 
+from gatewayd.workbench import recognise as module
 from gatewayd.workbench.families import Families, Kind
 from gatewayd.workbench.recognise import recognise
 from tests.support import plant
@@ -100,3 +101,17 @@ def test_reasons(topic, payload, reason):
 def test_one_message_of_five_may_be_something_else():
     assert recognised("a", "1", "2", "3", "4", "n/a") == Kind(format="number")
     assert recognised("a", "1", "2", "3", "n/a", "n/a") == "text"
+
+
+def test_a_format_whose_package_is_missing_is_named_as_such(monkeypatch):
+    class Missing:
+        def from_text(self, options, **_):
+            raise ValueError(f"needs a package; {options}")
+
+    monkeypatch.setattr(
+        module, "FORMATS", {**module.FORMATS, "sparkplug_b": Missing(), "flat_cbor": Missing()}
+    )
+    module._reader.cache_clear()
+    assert recognised("spBv1.0/G/DDATA/n/d", b"\x0a") == "needs_extra"
+    assert recognised("a/b", cbor2.dumps({"temp": 21.5})) == "unknown_binary"
+    module._reader.cache_clear()

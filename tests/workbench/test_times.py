@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatewayd.workbench.times import is_believable, judge_clock, time_of
+from gatewayd.workbench.times import is_believable, is_zoneless, judge_clock, lacks_zone, time_of
 
 NOW_S = 1_764_000_000
 SECOND = 10**9
@@ -33,6 +33,17 @@ def test_it_must_be_there_nearly_always():
     assert time_of([{"ts": NOW_S}] * 8 + [{"a": 1}] * 2) == "ts"
     assert time_of([{"ts": NOW_S}] * 7 + [{"a": 1}] * 3) is None
     assert time_of([]) is None
+
+
+def test_texts_without_an_offset_may_be_local_time():
+    local, utc = "2025-03-14T10:26:53", "2025-03-14 10:26:53.5Z"
+    assert lacks_zone([{"a": {"ts": local}}, {}], "a.ts")
+    assert not lacks_zone([{"ts": local}, {"ts": utc}], "ts")
+    assert not lacks_zone([{"ts": local}, {"ts": NOW_S}], "ts")
+    assert not lacks_zone([{}], "ts")
+    assert not lacks_zone([{"ts": local}], None)
+    assert is_zoneless("2025-03-14 10:26:53,250")
+    assert not is_zoneless("2025-03-14T10:26:53+01:00")
 
 
 def test_what_is_believable():
