@@ -7,6 +7,8 @@ they are cut into runs, and whether or not the flow was stopped in between and a
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from gatewayd.domain.arrays import Int64
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.reading import Message
@@ -19,6 +21,9 @@ from gatewayd.pipeline.stream import Stream, StreamPlan
 from gatewayd.pipeline.verdicts import AlertChange, Outcome
 
 __all__ = ["AlertChange", "Flow", "Outcome", "StreamPlan"]
+
+# What a clock that is kept right by small corrections never does at once.
+_CLOCK_STEP_NS = 5 * 10**9
 
 
 class Flow:
@@ -55,6 +60,7 @@ class Flow:
         self._counters: dict[str, Counter[str]] = {}
         self._examples: dict[str, str] = {}
         self.on_readings: Callable[[Stream, Readings], None] | None = None
+        self._clock_offset: int | None = None  # of the latest message; None: there was none
         self.abandoned_alerts: dict[str, int] = {}
         self.last_words = Outcome()
 
@@ -69,9 +75,41 @@ class Flow:
                 same as ``arrived_at``.
         """
         outcome = Outcome()
-        routed, refused = self._router.route(
-            messages, arrived_at, arrived_at if steady_at is None else steady_at
-        )
+        if steady_at is None:
+            steady_at = arrived_at
+        begin = 0
+        for end in [*self._clock_steps(arrived_at - steady_at), len(messages)]:
+            part = slice(begin, end)
+            if begin or end < len(messages):
+                self._run(messages[part], arrived_at[part], steady_at[part], outcome)
+            else:
+                self._run(messages, arrived_at, steady_at, outcome)
+            if end < len(messages):
+                for stream in self._streams:
+                    stream.set_clock()
+            begin = end
+        return outcome
+
+    def _clock_steps(self, offset: Int64) -> list[int]:
+        """Return the messages before which the gateway's clock was set.
+
+        Args:
+            offset: Shape ``(n,)``, how far it is ahead of the clock that never jumps, ns.
+        """
+        if not len(offset):
+            return []
+        before, self._clock_offset = self._clock_offset, int(offset[-1])
+        if before is None:
+            before = int(offset[0])
+        if abs(int(offset[0]) - before) <= _CLOCK_STEP_NS and int(np.ptp(offset)) <= _CLOCK_STEP_NS:
+            return []
+        steps = np.abs(np.diff(offset, prepend=before)) > _CLOCK_STEP_NS
+        return [int(row) for row in np.flatnonzero(steps)]
+
+    def _run(
+        self, messages: Sequence[Message], arrived_at: Int64, steady_at: Int64, outcome: Outcome
+    ) -> None:
+        routed, refused = self._router.route(messages, arrived_at, steady_at)
         if refused:
             self._counted("refused").update(refused)
             for reason in refused:
@@ -83,7 +121,6 @@ class Flow:
         for stream, part in zip(self._streams, routed, strict=True):
             for piece in () if part is None else stream.parts(part):
                 self._run_stream(stream, piece, outcome)
-        return outcome
 
     def advance(self, now: int, steady_now: int) -> Outcome:
         """Do what is due because nothing came: silent devices, open windows of idle ones, ends of shelvings.

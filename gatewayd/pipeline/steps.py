@@ -223,20 +223,25 @@ class Steps:
         self._used_before, self._made_before = as_int(state["used_before"]), as_int(state["made_before"])
         self._count_on(state)
 
-    def begin_anew(self, state: State, *, keeps_times: bool) -> None:
+    def begin_anew(self, state: State, *, reason: str, keeps_times: bool) -> None:
         """Go on with the counters of other steps, whose open windows are given up.
 
         Args:
             state: The other's.
+            reason: Why, for the counter of what is dropped.
             keeps_times: Also remember each device's newest time, so that nothing old is taken again.
         """
         self._count_on(state)
-        self.dropped["reload"] += as_int(state["waiting"])
+        self.dropped[reason] += as_int(state["waiting"])
         self.dropped.update(as_counts(state["abandoned"]))
         self._used_before, self._made_before = as_int(state["used"]), as_int(state["made"])
         self.windower.scored = as_int(state["scored"])
         if keeps_times:
             self.cleaner.restore(as_state(as_state(state["steps"])["cleaner"]))
+
+    def take_silences(self, other: "Steps") -> None:
+        """Go on with who is silent since when, where the settings are the same."""
+        self._idle, self._silence, self._silent = other._idle, other._silence, other._silent  # noqa: SLF001  # its own kind
 
     def _count_on(self, state: State) -> None:
         self.dropped = Counter(as_counts(state["dropped"]))

@@ -143,6 +143,18 @@ class Stream:
         }
         return {**found, **self.examples}
 
+    def set_clock(self) -> None:
+        """Begin windows anew: the gateway's clock was set, and no time passed between what it stamped before and after.
+
+        Streams whose readings carry the sensors' time have no use for the gateway's.
+        """
+        if self.is_timed:
+            return
+        fresh = Steps(self.plan.settings, self.spec, is_timed=False)
+        fresh.begin_anew(self.steps.state(), reason="clock_set", keeps_times=False)
+        fresh.take_silences(self.steps)
+        self.steps = fresh
+
     def counters(self) -> dict[str, dict[str, int]]:
         """Return all counters that are the stream's own, by name, each by reason."""
         steps, verdicts = self.steps, self.verdicts.counters()
@@ -217,7 +229,9 @@ class Stream:
             self.steps.restore(steps)
             return True
         self.steps.begin_anew(
-            steps, keeps_times=is_same_place and state["time"] == repr(self.plan.settings.time)
+            steps,
+            reason="reload",
+            keeps_times=is_same_place and state["time"] == repr(self.plan.settings.time),
         )
         return False
 

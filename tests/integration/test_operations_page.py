@@ -95,7 +95,13 @@ def test_every_reason_is_explained_and_no_other():
     for counter in ("dropped", "clipped", "marked", "removed"):
         in_code[counter] |= set(get_args(Rule))
     in_code["marked"] |= {"low_variance", "early", "excess", "relearned"}
-    in_code["dropped"] |= {"conflict", "partial", "gap"}  # of Reorderer; by the kind of window
+    in_code["dropped"] |= {
+        "conflict",
+        "partial",
+        "gap",
+        "reload",
+        "clock_set",
+    }  # of Reorderer; by the kind of window
     in_code["evicted"] |= {"prediction", "alert"}  # by kind
     in_code["alerts_withheld"] |= {"hold_off", "shelved", "out_of_service", "flood"}
     in_code["unread"] |= {

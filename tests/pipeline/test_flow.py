@@ -413,3 +413,24 @@ def test_what_was_retained_of_a_stream_that_is_gone_is_taken_back():
     gone.adopt(old)
     words = {p.topic: p.payload for p in gone.last_words.publications}
     assert words == {p.topic: b"" for p in told if p.retain}
+
+
+@pytest.mark.parametrize("cut", range(9))
+def test_a_clock_that_is_set_begins_the_windows_of_streams_without_time_anew(cut):
+    """A gateway that starts in 1970 and is told the time after its fourth message."""
+    untimed = plan("bare", topic="bare/{device}", time=None)
+    timed = plan("own", topic="own/{device}")
+    messages = [
+        entry
+        for second in range(4)
+        for entry in (message("bare/d", second, 1.0), message("own/d", second, 1.0))
+    ]
+    steady = 5 * 10**9 + np.arange(8) * 10**9
+    arrived = steady + np.where(np.arange(8) < 4, 0, 1_700_000_000 * 10**9)
+    flow = make_flow(untimed, timed)
+    for part in (slice(0, cut), slice(cut, 8)):
+        flow.run(messages[part], arrived[part], steady[part])
+    figures = flow.figures()
+    assert figures.dropped == {"clock_set": 2}
+    assert (figures.windows, figures.waiting) == (1, 3)
+    assert_sums(figures)
