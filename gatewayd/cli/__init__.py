@@ -20,7 +20,9 @@ _VERBS = {
     "replay": "Run a recording through a configuration, faster than real time.",
     "run": "Run the gateway.",
     "tap": "Show live what streams decode, drop and score, beside a running daemon.",
+    "test": "Run the cases that stand beside a configuration through it.",
     "train": "Make a model bundle from recorded readings (extra 'train').",
+    "train-pictures": "Make a model bundle from a folder of pictures (extra 'train').",
 }
 
 
@@ -35,7 +37,7 @@ class _Verbs(click.Group):
         """Import a verb's module and return its ``command``."""
         if cmd_name not in _VERBS:
             return None
-        command = import_module(f"gatewayd.cli.{cmd_name}").command
+        command = import_module(f"gatewayd.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -13,7 +13,6 @@ import numpy as np
 import orjson
 
 from gatewayd.assemble import build_flow
-from gatewayd.config.settings import StreamSettings
 from gatewayd.domain.figures import LineFigures
 from gatewayd.domain.reading import Message
 from gatewayd.pipeline.trace import COUNTERS, Trace, Tracer
@@ -25,12 +24,13 @@ _APART_NS: Final = 1000  # as the line keeps arrivals apart
 _DEVICES_SHOWN: Final = 20
 
 
-def looked_on(prepared: Prepared, streams: Sequence[str]) -> Prepared:
-    """Make a configuration fit to be looked at: some of its streams, whose every score comes out as JSON.
+def looked_on(prepared: Prepared, streams: Sequence[str], *, has_all_scores: bool = True) -> Prepared:
+    """Make a configuration fit to be looked at: some of its streams, whose results come out as JSON and nowhere else.
 
     Args:
         prepared: The configuration.
         streams: Names; none: all.
+        has_all_scores: Whether every score comes out, or those that are published.
 
     Raises:
         ValueError: There is no such stream.
@@ -39,18 +39,18 @@ def looked_on(prepared: Prepared, streams: Sequence[str]) -> Prepared:
     for name in streams:
         if name not in settings.streams:
             raise ValueError(f"there is no stream '{name}'; there are {', '.join(settings.streams)}")
+    changes: dict[str, object] = {"encoding": "json", "alert_state": False, "home_assistant": None}
+    if has_all_scores:
+        changes["predictions"] = "all"
     kept = {
-        name: _told(stream) for name, stream in settings.streams.items() if name in streams or not streams
+        name: stream.model_copy(update={"publish": stream.publish.model_copy(update=changes)})
+        for name, stream in settings.streams.items()
+        if name in streams or not streams
     }
     loaded = dataclasses.replace(
         prepared.loaded, settings=settings.model_copy(update={"streams": kept, "commands": None})
     )
     return dataclasses.replace(prepared, loaded=loaded)
-
-
-def _told(stream: StreamSettings) -> StreamSettings:
-    changes = {"predictions": "all", "encoding": "json", "alert_state": False, "home_assistant": None}
-    return stream.model_copy(update={"publish": stream.publish.model_copy(update=changes)})
 
 
 class Tap:
