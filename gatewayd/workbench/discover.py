@@ -217,7 +217,7 @@ class _Discovery:
         )
         first, *_ = channels[0]
         return StreamFound(
-            name=stream_name(one.kind, patterns[0].pattern, sources, first, names),
+            name=stream_name(one.kind, patterns[0].pattern, sources, first, names, quantity=one.quantity),
             kind=one.kind,
             filters=tuple(pattern.pattern for pattern in patterns),
             is_guess=any(pattern.is_guess for pattern in patterns),

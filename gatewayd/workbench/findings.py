@@ -188,7 +188,13 @@ def named(seen: Sequence[Seen], quantity: str) -> tuple[tuple[str, Seen], ...]:
 
 
 def stream_name(
-    kind: Kind, pattern: str, sources: Sequence[Source], channel: str, taken: Collection[str]
+    kind: Kind,
+    pattern: str,
+    sources: Sequence[Source],
+    channel: str,
+    taken: Collection[str],
+    *,
+    quantity: str = "",
 ) -> str:
     """Name a stream: by what its devices are called in common, else by its topic; a single value's also by that.
 
@@ -198,11 +204,13 @@ def stream_name(
         sources: Its devices.
         channel: Name of its first channel.
         taken: Names in use.
+        quantity: What the topic says that its single channel measures; empty: nothing.
     """
     names = [source.device if source.is_named else level_of(source.device, pattern) for source in sources]
     stems = {_stem(name.rpartition("/")[2]) for name in names}
     fixed = [level for level in pattern.split("/") if level and not level.startswith(("+", "#", "{"))]
-    telling = [level for level in fixed if level.lower() not in _DULL and level != channel]
+    telling = [level for level in fixed if len(level) > 1 and level.lower() not in _DULL and level != channel]
+    telling = [level for level in telling if not level.isdecimal()]
     if len(stems) == 1 and "" not in stems:
         name = stems.pop()
     elif any(source.is_named for source in sources) or kind.root is not None:
@@ -211,7 +219,7 @@ def stream_name(
         )
     else:
         name = telling[-1] if telling else kind.format
-    if kind.format == "number":
+    if kind.format == "number" or quantity:
         name = f"{name}-{channel}"
     return legal_name(name, taken, otherwise="stream")
 

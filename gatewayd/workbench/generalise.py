@@ -19,6 +19,8 @@ _HEX = re.compile(r"(?:0x)?(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{6,}")
 _ADDRESS = re.compile(r"[0-9a-fA-F]{2}(?:[:_-][0-9a-fA-F]{2}){5,7}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _NUMBERED = re.compile(r"[^\W\d][\w.-]*?[-_. ]?[0-9]+[a-zA-Z]?")
+_SURE = re.compile(rf"(?:.*[-_])?{_HEX.pattern}|{_ADDRESS.pattern}|{_UUID.pattern}")
+_ID_DIGITS = 3  # a lone 0 or 12 counts channels, more often than devices
 _SERIAL = re.compile(r"(?:.*[0-9]){3}.*", re.DOTALL)
 _VERSION = re.compile(
     r"(?:api|gen|rev|v|ver|version)[-_.]?[0-9.]+|zigbee2mqtt|spBv1\.0|esp(?:32|8266)", re.IGNORECASE
@@ -180,19 +182,22 @@ def _parted(
 
 
 def _id_level(levels: Levels) -> int | None:
-    """Return the level of a single topic that looks like an id: the last, and the first only if it can be no word."""
-    found = [i for i, level in enumerate(levels) if looks_like_id(level)]
-    if found and (found[-1] > 0 or _SERIAL.fullmatch(levels[0])):
-        return found[-1]
-    return None
+    """Return the level of a single topic that tells devices apart, by its looks; None: none looks like it."""
+    sure = [i for i, level in enumerate(levels) if _SURE.fullmatch(level)]
+    likely = [
+        i
+        for i, level in enumerate(levels)
+        if i > 0 and looks_like_id(level) and not (level.isdecimal() and len(level) < _ID_DIGITS)
+    ]
+    return max(sure or likely, default=None)
 
 
 def _device_level(part: Sequence[Levels], wild: Sequence[int]) -> int:
-    """Return the level that tells devices apart: the most varied; of equal ones the likeliest id, then the last."""
+    """Return the level that tells devices apart: one of ids if there is one, else the most varied, else the last."""
 
-    def rank(index: int) -> tuple[int, float, int]:
+    def rank(index: int) -> tuple[bool, int, int]:
         values = {levels[index] for levels in part}
-        return len(values), sum(map(looks_like_id, values)) / len(values), index
+        return sum(map(looks_like_id, values)) * 2 > len(values), len(values), index
 
     return max(wild, key=rank)
 

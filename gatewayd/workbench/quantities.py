@@ -65,10 +65,10 @@ _QUANTITIES = frozenset(
     _words(
         "acceleration accel altitude amperage angle battery brightness co co2 concentration conductivity consumption "
         "current density depth dewpoint displacement distance dust energy fill flow force frequency fuel gas gravity "
-        "humidity hum illuminance intensity level light load lux mass moisture motion noise o2 o3 orientation oxygen "
-        "particulate ph pm1 pm10 pm25 position power precipitation press pressure radiation rain range resistance "
+        "humidity hum illuminance intensity level load lux mass moisture motion noise o2 o3 orientation oxygen "
+        "particulate ph pm1 pm10 pm25 position power precipitation pressure radiation rain range resistance "
         "rh rotation rpm salinity sound speed strain stress temp temperature thrust tilt torque turbidity tvoc uv "
-        "velocity vibration visibility voc volt voltage volume water weight wind"
+        "velocity vibration visibility voc volt voltage volume weight wind"
     )
 )
 _TIMES = _words(
@@ -144,9 +144,15 @@ def known_unit(path: str) -> str:
 
 
 def is_quantity(word: str) -> bool:
-    """Tell whether a word, such as a level of a topic, names a quantity: ``temperature``, ``oil-temp2``, ``co2``."""
-    words = re.split(r"[^a-z0-9]+", last_word(word))
-    return any(w in _QUANTITIES or w.rstrip("0123456789") in _QUANTITIES for w in words if w)
+    """Tell whether a word, such as a level of a topic, names a quantity: ``temperature``, ``oil-temp2``, ``flow_lpm``.
+
+    What counts is the last word that is no unit: a ``load-cell`` is a device.
+    """
+    words = [part.rstrip("0123456789") or part for part in re.split(r"[^a-z0-9]+", last_word(word))]
+    words = [part for part in words if part and not part.isdecimal()]
+    while len(words) > 1 and (words[-1] in _UNITS_BY_ENDING or words[-1] in _UNITS_BY_LETTER):
+        words.pop()
+    return bool(words) and not _QUANTITIES.isdisjoint((words[-1], last_word(word)))
 
 
 def is_generic(path: str) -> bool:

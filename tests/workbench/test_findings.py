@@ -33,6 +33,7 @@ def test_channels_are_named_by_their_fields_or_by_what_the_topic_says():
         ("json", "{device}/data", ["a/data", "b/data"], "t", "json"),
         ("json", "node/{device}", ["node/cbb8334c884f"], "t", "node"),
         ("number", "heat/{device}/flow", ["heat/b1/flow"], "flow", "heat-flow"),
+        ("number", "rtl/Tower/A/{device}/12/flow", ["rtl/Tower/A/b/12/flow"], "flow", "Tower-flow"),
         ("number", "lab/temperature", ["lab/temperature"], "temperature", "lab-temperature"),
     ],
 )
@@ -40,6 +41,11 @@ def test_streams_are_named_by_devices_or_topics(kind, pattern, devices, channel,
     found = [source(device) for device in devices]
     assert stream_name(Kind(format=kind), pattern, found, channel, ()) == name
     assert stream_name(Kind(format=kind), pattern, found, channel, (name,)) == f"{name}-2"
+
+
+def test_a_stream_of_single_values_is_also_named_by_what_they_measure():
+    made = stream_name(Kind(format="json"), "a/{device}/oil", [source("a/p1/oil")], "oil", (), quantity="oil")
+    assert made == "json-oil"
 
 
 def test_streams_of_named_devices_are_named_by_these_or_by_their_format():

@@ -76,13 +76,20 @@ def test_the_last_word_is_the_name_of_the_value(path, word):
 
 
 def test_words_are_told_apart():
-    assert all(map(is_quantity, ["temperature", "oil-temp2", "co2", "flow_temperature", "Pressure"]))
-    assert not any(map(is_quantity, ["pump-1", "telemetry", "value", "line", "temperate"]))
+    assert all(
+        map(
+            is_quantity,
+            ["temperature", "oil-temp2", "co2", "flow_temperature", "Pressure", "temp_c", "pm25", "flow_lpm"],
+        )
+    )
+    assert not any(
+        map(is_quantity, ["pump-1", "press-07", "load-cell-3", "telemetry", "value", "line", "", "12", "bar"])
+    )
     assert all(map(is_generic, ["value", "data.v", "Val"]))
     assert not is_generic("temperature")
     assert all(map(is_counter, ["seq", "energy_total", "msgCount"]))
     assert all(map(is_diagnostic, ["wifi.rssi", "linkquality"]))
-    assert all(map(is_identity, ["id", "meta.serial_number", "status_code", "code"][:2]))
+    assert all(map(is_identity, ["id", "meta.serial_number", "code"]))
     assert time_rank("ts") == 0
     assert time_rank("meta.sampledAt") is not None
     assert time_rank("temperature") is None
