@@ -91,6 +91,7 @@ class RowWriter:
         self._titles: tuple[str, ...] | None = None
         self._places = _Places()
         self._topics: dict[tuple[object, ...], bytes] = {}
+        self._latest: tuple[str | None, int] = None, 0  # the latest time stamp in text, and what it says
         self._device: object = None  # of the first row, where the topic has no level for it
 
     def check(self, path: Path, line: int, titles: tuple[str, ...]) -> None:
@@ -119,8 +120,14 @@ class RowWriter:
             RejectedInputError: ``bad_time``.
         """
         place = self._placed(row.titles).time
-        value = None if place is None else row.cells[place]
-        return int(value) if isinstance(value, Nanoseconds) else instant(value)
+        cell = None if place is None else row.cells[place]
+        if isinstance(cell, Nanoseconds):
+            return int(cell)
+        if not isinstance(cell, str):
+            return instant(cell)
+        if cell != self._latest[0]:  # rows of several devices often share an instant
+            self._latest = cell, instant(cell)
+        return self._latest[1]
 
     def message(self, row: Row) -> Arrived:
         """Write a row.

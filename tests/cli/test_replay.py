@@ -147,6 +147,31 @@ def test_losses_of_the_flow_are_summed_up_by_reason(folder, tmp_path):
     assert "dropped, duplicate: 1, first pump/l1/p1" in found
 
 
+def test_many_alerting_devices_do_not_fill_the_screen(folder, tmp_path):
+    path = tmp_path / "many.csv"
+    values = ",".join("999" for _ in NAMES)
+    rows = [f"{1_700_000_000 + step},l1,d{n:02},{values}" for step in range(100) for n in range(52)]
+    path.write_text("\n".join([f"ts,line,device,{','.join(NAMES)}", *rows]))
+    lines = replay(folder, path).stderr.splitlines()
+    assert "alerts:      52 raised, 0 cleared, 52 standing" in lines
+    assert "  pump/d49: 1 raised" in lines
+    assert "  pump/d50: 1 raised" not in lines
+    assert "  and 2 more devices" in lines
+
+
+def test_requests_to_sources_are_counted(folder, tmp_path):
+    """A Sparkplug node that was never born would be asked for its birth."""
+    pytest.importorskip("google.protobuf", reason="needs the extra 'formats'")
+    config = CONFIG.replace("topic: site/{line}/{device}/t", "topic: spBv1.0/plant/+/edge/{device}")
+    config = config.replace("    time: {field: ts}\n", "    format: sparkplug_b\n").replace("{line}", "")
+    (tmp_path / "c.yaml").write_text(config)
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"at": 1700000000, "topic": "spBv1.0/plant/DDATA/edge/p1", "payload_hex": "18011000"}')
+    done = replay(tmp_path, path)
+    assert done.exit_code == 0
+    assert "requests that sources would have been sent: 1" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [

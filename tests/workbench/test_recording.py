@@ -137,6 +137,7 @@ def test_what_mosquitto_sub_prints_is_read(tmp_path):
     [
         ("{", "not_json"),
         (b'{"topic": "\xff", "payload": 1}', "not_json"),
+        (b'{"topic": "t", "payload": "\xff"}', "not_json"),
         ("nonsense", "not_json"),
         ("[1]", "not_a_message"),
         ({"payload": 1}, "not_a_message"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gatewayd.workbench.replay
 from gatewayd.config.settings import Settings
 from gatewayd.domain.verdict import Publication
-from gatewayd.pipeline.flow import Flow
+from gatewayd.pipeline.flow import Flow, Outcome
 from gatewayd.workbench.replay import Clock, OwnTimes, Replay, written
 from tests.support.flows import plan
 
@@ -151,6 +151,28 @@ def test_a_flood_is_over_at_the_end():
     assert [json.loads(p.payload)["device"] for p in alerts] == ["d0", "d1", "d2"]
     kept = [p for p in publications(make(plan(alert=flood)), arrivals, drains=False) if p.kind == "alert"]
     assert len(kept) == 1
+
+
+def test_what_stays_due_is_done_once_before_each_message():
+    """As the daemon does at each turn: without end it may not be asked."""
+
+    class Stubborn:
+        advanced = 0
+
+        def run(self, *_):
+            return Outcome()
+
+        def advance(self, *_):
+            self.advanced += 1
+            return Outcome()
+
+        def deadlines(self):
+            return 0, None
+
+    replay = make()
+    replay._flow = flow = Stubborn()
+    assert publications(replay, [message("p", 3 * n, 0.0) for n in range(3)]) == []
+    assert flow.advanced == 3  # between them, and at the end
 
 
 class TestClock:

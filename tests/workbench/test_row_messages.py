@@ -140,6 +140,18 @@ def test_the_time_is_found_by_its_name(fields, expected):
         assert writer().taken_at(row(fields)) == expected
 
 
+def test_rows_of_one_instant_and_a_bad_one_between_them_keep_their_times():
+    one = writer()
+    cells = ["2023-11-14T22:13:20Z", "2023-11-14T22:13:20Z", "soon", "2023-11-14T22:13:20Z", "", "1700000001"]
+    found = []
+    for cell in cells:
+        try:
+            found.append(one.taken_at(row({"ts": cell})))
+        except RejectedInputError as error:
+            found.append(error.reason)
+    assert found == [BEGIN, BEGIN, "bad_time", BEGIN, "bad_time", BEGIN + 10**9]
+
+
 def test_columns_are_what_somebody_says():
     options = TableOptions(time="logged", device="unit")
     fields = {"ts": 5, "logged": 1_700_000_000, "device": "x", "unit": "p1", "a": 1}
