@@ -44,6 +44,7 @@ class Rules:
     Attributes:
         transitions: What became stuck or left its range in the latest batch, or ended that, in order of readings and
             channels; whatever the action.
+        kept_by_then: For each of them, how many of the readings that may go on had come by then.
         removed: How many values were taken out of readings that went on, in the latest batch, by reason; only where
             sparse. (Readings that didn't go on are in ``Kept.dropped``.)
     """
@@ -54,6 +55,7 @@ class Rules:
         depth = max((rules.spike_window or 1 for rules in channels), default=1)
         self._pasts = Pasts(depth=depth, channels=len(channels))
         self.transitions: list[Transition] = []
+        self.kept_by_then: list[int] = []
         self.removed: Mapping[str, int] = {}
 
     def apply(self, batch: Batch) -> Kept:
@@ -65,7 +67,7 @@ class Rules:
         Args:
             batch: Readings whose times rise for each device. NaN is absent and no value: no rule sees it.
         """
-        self.transitions, self.removed = [], {}
+        self.transitions, self.kept_by_then, self.removed = [], [], {}
         if not len(batch):
             return Kept(batch=batch)
         self._pasts.grow(int(batch.device.max()) + 1)
@@ -75,9 +77,13 @@ class Rules:
             if len(series.row):
                 self._judge(judge, series, judged, is_few=len(batch) < self._few)
         judged.sort(key=lambda one: (one.row, one.channel))
+        kept, keep = self._kept(batch, [one for one in judged if one.findings.rules])
         for one in judged:
             self.transitions += one.findings.transitions
-        return self._kept(batch, [one for one in judged if one.findings.rules])
+            if one.findings.transitions:
+                by_then = int(np.count_nonzero(keep[: one.row + 1]))
+                self.kept_by_then += [by_then] * len(one.findings.transitions)
+        return kept
 
     def _judge(self, judge: Judge, series: Series, judged: list[_Judged], *, is_few: bool) -> None:
         """Judge one channel's values; append what isn't plainly good."""
@@ -140,11 +146,16 @@ class Rules:
         since[series.first] = np.where(goes_on, numbers[:, EQUAL_SINCE], series.taken_at[series.first])
         return place - start + 1 + carried[start], since[start]
 
-    def _kept(self, batch: Batch, judged: list[_Judged]) -> Kept:
-        """Take out, change and count what rules speak against; ``judged`` is in order of readings and channels."""
+    def _kept(self, batch: Batch, judged: list[_Judged]) -> tuple[Kept, Bool]:
+        """Take out, change and count what rules speak against; ``judged`` is in order of readings and channels.
+
+        Returns:
+            What goes on, and which readings that are.
+        """
+        keep = np.ones(len(batch), dtype=np.bool_)
         if not judged:
-            return Kept(batch=batch)
-        values, keep = batch.values.copy(), np.ones(len(batch), dtype=np.bool_)
+            return Kept(batch=batch), keep
+        values = batch.values.copy()
         reasons: dict[int, str] = {}
         for one in judged:
             values[one.row, one.channel] = np.nan if one.value is None else one.value
@@ -170,13 +181,14 @@ class Rules:
             for rule, action in one.findings.rules:
                 count(action, rule, one.row)
         self.removed = counts["remove"]
-        return Kept(
+        kept = Kept(
             batch=Batch(device=batch.device[keep], taken_at=batch.taken_at[keep], values=values[keep]),
             dropped=counts["drop"],
             clipped=counts["clip"],
             marked=counts["mark"],
             examples=examples,
         )
+        return kept, keep
 
     def state(self) -> State:
         """Copy out what is remembered."""

@@ -8,7 +8,7 @@ the order of what comes out doesn't depend on how the readings were cut into bat
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -282,7 +282,7 @@ class Steps:
         if self._silence is not None:
             events += self._silences(device, steady_at, gone)
         cuts: dict[int, list[_Event]] = {}
-        for event in sorted(events, key=lambda event: (event.row, event.due, event.kind, event.device)):
+        for event in sorted(_in_turn(events), key=_Event.order):
             cuts.setdefault(event.row, []).append(event)
         return list(cuts.items())
 
@@ -300,9 +300,9 @@ class Steps:
         for row, who, then in gone:
             events.append(_Event(row, then, "silent", who, then))
             quiet.append((row, who))
+        present = set(device.tolist()) if quiet else ()
         for row, who in quiet:
-            own = np.flatnonzero(device[row:] == who)
-            if len(own):
+            if who in present and len(own := np.flatnonzero(device[row:] == who)):
                 heard = row + int(own[0])
                 events.append(_Event(heard, int(steady_at[heard]), "heard", who, int(steady_at[heard])))
         return events
@@ -365,8 +365,9 @@ class Steps:
         batch = self._noted(self._rules.apply(batch))
         self.removed.update(self._rules.removed)
         begin = 0
+        placed = zip(self._rules.transitions, self._rules.kept_by_then, strict=True)
         for row, transition in sorted(
-            ((_row_behind(batch, t), t) for t in self._rules.transitions), key=lambda pair: pair[0]
+            ((_row_behind(batch, t, kept), t) for t, kept in placed), key=lambda pair: pair[0]
         ):
             yield from self._windows(_part(batch, begin, row))
             begin = row
@@ -410,11 +411,29 @@ class _Event:
     device: int
     since: int
 
+    def order(self) -> tuple[int, int, bool, str, int]:
+        """Sort by place, then by time; a device is heard by the reading of the row itself, so that comes last."""
+        return self.row, self.due, self.kind == "heard", self.kind, self.device
 
-def _row_behind(batch: Batch, transition: Transition) -> int:
-    """Return the row before which a transition comes out: behind all that its device had sent by then."""
-    later = (batch.device == transition.device) & (batch.taken_at > transition.at)
-    return int(np.argmax(later)) if later.any() else len(batch)
+
+def _in_turn(events: Sequence[_Event]) -> list[_Event]:
+    """Bring each device's events into the order in which they were due.
+
+    Each is anywhere between its time and its device's next reading: one that was due before another of the same
+    device may stand behind it, and comes forward.
+    """
+    first: dict[int, int] = {}  # by device: the row of what was due later
+    moved: list[_Event] = []
+    for event in sorted(events, key=lambda event: (event.due, event.row), reverse=True):
+        row = first[event.device] = min(event.row, first.get(event.device, event.row))
+        moved.append(replace(event, row=row))
+    return moved
+
+
+def _row_behind(batch: Batch, transition: Transition, begin: int) -> int:
+    """Return the row before which a transition comes out: its device's first one from ``begin`` on."""
+    later = batch.device[begin:] == transition.device
+    return begin + int(np.argmax(later)) if later.any() else len(batch)
 
 
 def _part(batch: Batch, begin: int, end: int) -> Batch:

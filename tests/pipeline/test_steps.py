@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.domain.reading import Batch
 from gatewayd.formats.registry import FORMATS
+from gatewayd.pipeline.decode import Readings
 from gatewayd.pipeline.flow import Flow
+from gatewayd.pipeline.steps import Steps, Turn
 from tests.support.flows import assert_sums, plan
 
 START = 1_700_000_000 * 10**9
@@ -45,6 +48,12 @@ KINDS = {
         "idle_timeout_s": 10.0,
     },
     "silent": {"alert": {"silent_after_s": 12.0, "raise": "1 of 2", "clear": "1 of 1", "hold_off_s": 4.0}},
+    "watched": {
+        "lateness_s": 3.0,
+        "idle_timeout_s": 14.0,
+        "alert": {"silent_after_s": 6.5, "raise": "1 of 1", "clear": "1 of 1"},
+        "channels": {"a": {"max": 50.0, "out_of_range": "mark", "stuck": {"readings": 3}}, "b": {}},
+    },
     "careful": {
         "alert": {
             "raise": "2 of 3",
@@ -139,3 +148,80 @@ def test_other_devices_change_nothing(kind, rows):
             feed(make(kind), [entry for entry in timed if entry[0][0].endswith(b"%d" % device)])
         )
         assert alone.get(f"d{device}", []) == together.get(f"d{device}", [])
+
+
+def test_what_was_due_first_comes_first_for_each_device():
+    """A cut that another device needs draws one of this device's events forward, and so all that were due before it."""
+    seconds = [(1, 8), (1, 8), (0, 15), (0, 17), (1, 31), (1, 38), (0, 39)]
+    timed = [
+        (
+            (f"site/l/d{device}".encode(), b'{"ts": %d, "a": 60, "b": 1}' % (START // SECOND + at), 0x30, at),
+            START + at * SECOND,
+        )
+        for device, at in seconds
+    ]
+    together = make("watched")
+    one_by_one = make("watched")
+    expected = [one for entry in timed for one in feed(one_by_one, [entry])]
+    assert by_device(feed(together, timed)) == by_device(expected)
+
+
+def readings_of(devices, at):
+    taken_at = START + np.array(at, dtype=np.int64) * SECOND
+    return Readings(
+        batch=Batch(
+            device=np.array(devices, dtype=np.int64),
+            taken_at=taken_at + np.arange(len(devices)),
+            values=np.zeros((len(devices), 2)),
+        ),
+        arrived_at=taken_at,
+        steady_at=taken_at,
+        has_own_time=np.ones(len(devices), dtype=np.bool_),
+        rejected=(),
+        untimed=(),
+    )
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_device_that_is_back_at_once_was_gone_and_is_heard(is_cut):
+    """What one poll brought has one time: that a device goes, and its next reading."""
+    built = plan(alert={"silent_after_s": 60.0})
+    steps = Steps(built.settings, built.spec, is_timed=True)
+    turns = list(steps.take(readings_of([0], [0])))
+    if is_cut:
+        turns += steps.take(readings_of([], []), [(0, 0, START + SECOND)])
+        turns += steps.take(readings_of([0], [1]))
+    else:
+        turns += steps.take(readings_of([0], [1]), [(0, 0, START + SECOND)])
+    assert [(turn.condition, turn.is_begin) for turn in turns] == [("silent", True), ("silent", False)]
+
+
+def test_exactly_as_long_as_allowed_is_silent_and_then_heard():
+    built = plan(alert={"silent_after_s": 5.0})
+    steps = Steps(built.settings, built.spec, is_timed=True)
+    turns = list(steps.take(readings_of([0, 0], [0, 5])))
+    assert [(turn.condition, turn.is_begin) for turn in turns] == [("silent", True), ("silent", False)]
+
+
+def test_a_clock_that_goes_back_leaves_transitions_behind_their_own_reading():
+    """Without times of their own, readings may lie before those that came before them."""
+    times = [100, 101, 50, 51]
+    built = plan(length=1, hop=1, alert={"out_of_range": True})
+    document = {**built.settings.model_dump(by_alias=True), "channels": {"a": {"max": 5.0}, "b": {}}}
+    settings = built.settings.model_validate(document)
+
+    def take(cuts):
+        steps, found = Steps(settings, built.spec, is_timed=False), []
+        for begin, end in cuts:
+            readings = readings_of([0] * (end - begin), times[begin:end])
+            values = np.array([[1.0, 0.0], [9.0, 0.0], [2.0, 0.0], [3.0, 0.0]])[begin:end]
+            readings = dataclasses.replace(readings, batch=dataclasses.replace(readings.batch, values=values))
+            found += steps.take(readings)
+        return [
+            (one.condition, one.is_begin) if isinstance(one, Turn) else one.values[:, 0, 0].tolist()
+            for one in found
+        ]
+
+    begins, ends = ("out_of_range", True), ("out_of_range", False)
+    assert take([(0, 4)]) == [[1.0], begins, [2.0], ends, [3.0]]
+    assert take([(0, 2), (2, 4)]) == [[1.0], begins, [2.0], ends, [3.0]]
