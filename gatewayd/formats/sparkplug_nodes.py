@@ -1,8 +1,8 @@
 """What Sparkplug births announced: the metrics of each edge node and of its devices, bounded.
 
 A node that gave way, or died, is one whose birth nobody has seen: its next message asks for another. So is one that is
-remembered from before a stop, unless its next message is the very next: otherwise its births of meanwhile, which may
-have given an alias to another metric, were missed.
+remembered from before a stop, unless its next message is the very next (by chance, one in 256 is so): otherwise its
+births of meanwhile, which may have given an alias to another metric, were missed.
 
 Reference:
     Sparkplug 3.0.0, 6.4 "Sparkplug B": aliases of metrics, sequence numbers of payloads.

@@ -111,3 +111,14 @@ def test_any_messages_give_samples_or_a_reason(messages):
     decoder = EspHomeFormat()
     for topic, payload in messages:
         check(decoder.decode(topic, payload, arrived_at=ARRIVAL))
+
+
+def test_units_can_be_written_down():
+    before, after = EspHomeFormat(), EspHomeFormat()
+    assert decode(before, "homeassistant/sensor/x/config", CONFIG).errors == ()
+    assert before.state() == {"units": {"site/weather/sensor/out/state": "°C"}}
+    after.restore(before.state())
+    assert rows(decode(after, "site/weather/sensor/out/state", "7.5"))[0][3] == "°C"
+    with pytest.raises(ValueError, match="expected"):
+        after.restore({"units": {"site/weather/sensor/out/state": None}})
+    assert after.state() == before.state()

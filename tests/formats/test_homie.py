@@ -134,3 +134,18 @@ def test_any_messages_give_samples_or_a_reason(messages):
     decoder = HomieFormat()
     for topic, payload in messages:
         check(decoder.decode(topic, payload, arrived_at=ARRIVAL))
+
+
+def test_what_the_attributes_said_can_be_written_down():
+    before, after = known(datatype="integer", format="0:30"), HomieFormat()
+    assert before.state() == {"properties": {"d/n/p": ["integer", None, "0:30"]}}
+    after.restore(before.state())
+    assert decode(after, "homie/d/n/p", "31").errors == ("out_of_range",)
+
+
+@pytest.mark.parametrize("entry", [["integer", None], ["integer", None, 7], {"datatype": "integer"}, None])
+def test_a_property_of_a_state_has_three_texts(entry):
+    decoder = known(unit="V")
+    with pytest.raises(ValueError, match="expected"):
+        decoder.restore({"properties": {"d/n/p": entry}})
+    assert rows(decode(decoder, "homie/d/n/p", "31")) == [("d", "n.p", 31.0, "V")]

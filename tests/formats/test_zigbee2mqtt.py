@@ -185,6 +185,9 @@ def test_names_and_units_of_absurd_length_are_not_kept():
     definitions = [{"friendly_name": "a", "definition": {"exposes": exposes}}]
     assert decode(decoder, "zigbee2mqtt/bridge/devices", json.dumps(definitions)).errors == ()
     assert decoder.state() == {"units": {"a": {"z": "u"}}}
+    following = Zigbee2MqttFormat()
+    following.restore(decoder.state())
+    assert rows(decode(following, "zigbee2mqtt/a", '{"z":1}')) == [("a", "z", 1.0, "u")]
     assert rows(decode(decoder, "zigbee2mqtt/a", '{"temperature":20}')) == [("a", "temperature", 20.0, "°C")]
 
 
