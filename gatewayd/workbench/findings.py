@@ -9,8 +9,9 @@ from typing import Final
 from gatewayd.workbench.channels import Seen
 from gatewayd.workbench.families import Kind
 from gatewayd.workbench.quantities import is_generic, last_word, legal_name
-from gatewayd.workbench.sources import NUMBER, Source
+from gatewayd.workbench.sources import Source
 from gatewayd.workbench.times import Clock
+from gatewayd.workbench.values import NUMBER
 
 _GRID_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _UNKNOWN_GRID_S: Final = 60.0

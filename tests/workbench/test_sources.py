@@ -3,7 +3,8 @@
 import pytest
 
 from gatewayd.workbench.families import Kind
-from gatewayd.workbench.sources import LONGEST_LIST, read_sources
+from gatewayd.workbench.sources import read_sources
+from gatewayd.workbench.values import LONGEST_LIST
 from tests.support.discovered import LAG_S, overhear
 from tests.support.plant import EPOCH_S
 
@@ -19,41 +20,6 @@ def only(kind, *said):
     (source,), silent = sources(kind, *said)
     assert not silent
     return source
-
-
-def test_paths_values_and_switches_of_json():
-    big = "1" + "0" * 400
-    source = only(
-        JSON,
-        (
-            "a",
-            '{"temp":21.5,"text":"x","none":null,"n":"3.5","on":true,"s":"OFF","l":[1,2],"big":' + big + "}",
-        ),
-    )
-    assert {name: (s.values, s.is_switch) for name, s in source.series.items()} == {
-        "temp": ([21.5], False),
-        "n": ([3.5], False),
-        "on": ([1.0], True),
-        "s": ([0.0], True),
-        "l.0": ([1.0], False),
-        "l.1": ([2.0], False),
-    }
-    assert (source.device, source.is_named) == ("a", False)
-
-
-@pytest.mark.parametrize(
-    ("payload", "units"),
-    [
-        ('{"value":21.5,"seq":3,"unit":"°C"}', {"value": {"°C"}, "seq": set()}),
-        ('{"temp":21.5,"uom":"°C"}', {"temp": {"°C"}}),
-        ('{"temp":21.5,"hum":40,"unit":"°C"}', {"temp": set(), "hum": set()}),
-        ('{"oil":{"v":3,"unit":"bar"},"t":20}', {"oil.v": {"bar"}, "t": set()}),
-        ('{"value":[1,2],"unit":"g"}', {"value.0": {"g"}, "value.1": {"g"}}),
-        ('{"temp":21.5,"unit":3}', {"temp": set(), "unit": set()}),
-    ],
-)
-def test_a_unit_that_stands_beside_is_that_of_the_value_that_has_no_other_name(payload, units):
-    assert {name: series.units for name, series in only(JSON, ("a", payload)).series.items()} == units
 
 
 def test_waveforms_and_names_that_are_too_long_are_no_channels():
