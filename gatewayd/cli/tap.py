@@ -4,8 +4,8 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
@@ -67,14 +67,20 @@ def command(
         teller=None if as_json else Teller(prepared.settings, is_coloured=is_coloured, is_raw=raw),
         is_raw=raw,
     )
-    with silent_logs(), suppress(KeyboardInterrupt):
-        for line in _listened(prepared, tap, seconds=seconds, count=count):
+    with (
+        silent_logs(),
+        suppress(KeyboardInterrupt),
+        closing(_listened(prepared, tap, seconds=seconds, count=count)) as lines,
+    ):
+        for line in lines:
             click.echo(line, color=is_coloured)
     for line in tap.end():
         click.echo(line, color=is_coloured)
 
 
-def _listened(prepared: Prepared, tap: Tap, *, seconds: float | None, count: int | None) -> Iterator[str]:
+def _listened(
+    prepared: Prepared, tap: Tap, *, seconds: float | None, count: int | None
+) -> Generator[str, None, None]:
     """Yield what the tap has to say until the time is over or enough has come.
 
     Raises:

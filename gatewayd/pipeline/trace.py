@@ -4,6 +4,7 @@ Nothing here runs in the daemon. Decoded readings come from the flow's own hook;
 between its counters before and after. So what is told can't differ from what the daemon would do.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from gatewayd.domain.arrays import Int64
+from gatewayd.domain.arrays import Float64, Int64
 from gatewayd.domain.reading import Message
 from gatewayd.pipeline.decode import Readings
 from gatewayd.pipeline.flow import Flow, Outcome
@@ -41,7 +42,7 @@ class Reading:
         stream: Name of its stream.
         device: Whose it is.
         taken_at: When it was taken, ns since the Unix epoch; that of its arrival where it has no time of its own.
-        values: By channel, in the channel's unit; None where absent.
+        values: By channel, in the channel's unit; None where absent. Of a picture, each colour's mean over all pixels.
     """
 
     stream: str
@@ -144,7 +145,7 @@ class Tracer:
                     stream=stream.name,
                     device=known[index],
                     taken_at=taken_at,
-                    values=_named(channels, values.ravel().tolist()),
+                    values=_named(channels, values),
                 )
             )
 
@@ -154,10 +155,11 @@ def place(device: Device) -> str:
     return "/".join((*device.labels.values(), device.name))
 
 
-def _named(channels: Sequence[str], values: Sequence[float]) -> dict[str, float | None]:
+def _named(channels: Sequence[str], values: Float64) -> dict[str, float | None]:
     if len(values) != len(channels):
-        return {}  # a picture: nobody reads its values one by one
-    return {name: None if np.isnan(value) else value for name, value in zip(channels, values, strict=True)}
+        values = values.reshape(-1, len(channels)).mean(axis=0)  # a picture, pixel by pixel
+    named = zip(channels, values.tolist(), strict=True)
+    return {name: None if math.isnan(value) else value for name, value in named}
 
 
 def _growth(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:

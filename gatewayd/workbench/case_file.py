@@ -23,6 +23,7 @@ _SAID: Final = {"topic": True, **dict.fromkeys((*_PAYLOADS, "at", "interval_s", 
 _EXPECT: Final = dict.fromkeys(("readings", "predictions", "alerts", *COUNTERS), False)
 _READING: Final = dict.fromkeys(("stream", "device", "labels", "values", "at"), False)
 _EMPTY: Final = "the file is empty; expected a list of cases"
+_TOO_LATE: Final = "goes beyond the year 2261, where nanoseconds end"
 _SECOND: Final = 10**9
 
 
@@ -107,6 +108,9 @@ class _Reader(Nodes):
                 one = self._said(item, f"messages[{index}]", said[-1].last_at if said else None)
                 if one is not None:
                     said.append(one)
+        wait_ns = round((wait_s or 0.0) * _SECOND)
+        if said and said[-1].last_at + wait_ns > LATEST_NS:
+            self.wrong(node.place, "wait_s", _TOO_LATE)
         expected = self._expected(entries["expect"].value) if "expect" in entries else None
         if name is not None and not name.strip():
             self.wrong(entries["name"].value.place, "name", "must not be empty")
@@ -117,7 +121,7 @@ class _Reader(Nodes):
             path=self._path,
             line=node.place.line,
             said=tuple(said),
-            wait_ns=round((wait_s or 0.0) * _SECOND),
+            wait_ns=wait_ns,
             expected=expected,
         )
 
@@ -160,7 +164,7 @@ class _Reader(Nodes):
             is_retained=is_retained,
         )
         if said.last_at > LATEST_NS:
-            self.wrong(node.place, at, "arrives after the year 2261, where nanoseconds end")
+            self.wrong(node.place, at, _TOO_LATE)
             return None
         return said
 

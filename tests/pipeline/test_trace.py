@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.pipeline.origin import Device
-from gatewayd.pipeline.trace import Tracer, place
+from gatewayd.pipeline.trace import Tracer, _named, place
 from tests.support.flows import ARRIVED, make_flow, message, plan
 
 SECOND = 10**9
@@ -78,6 +78,11 @@ def test_a_reading_is_told_with_its_device_its_time_and_its_values():
     assert reading.values == {"a": 1.5, "b": 2.5}
     assert place(reading.device) == "l1/p1"
     assert trace.counts == {}
+
+
+def test_a_picture_is_told_by_the_means_of_its_colours():
+    pixels = np.array([0.0, 10.0, 100.0, 2.0, 20.0, 100.0])
+    assert _named(["red", "green", "blue"], pixels) == {"red": 1.0, "green": 15.0, "blue": 100.0}
 
 
 def test_an_absent_channel_is_none():

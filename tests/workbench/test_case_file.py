@@ -228,13 +228,18 @@ def test_what_is_wrong_with_a_case_is_told_with_its_place(text, problems):
         ("{topic: a, payload: x, at: soon}", "at: expected a time, RFC 3339 or seconds since 1970, not soon"),
         (
             "{topic: a, payload: x, at: 2261-01-01, interval_s: 1000000000, repeat: 2}",
-            "arrives after the year 2261, where nanoseconds end",
+            "goes beyond the year 2261, where nanoseconds end",
         ),
     ],
 )
 def test_what_is_wrong_with_a_message_is_told(message, problem):
     ((fault),) = parse(f"- {{name: x, expect: {{}}, messages: [{message}]}}")[1]
     assert fault.message.removeprefix("messages[0]").removeprefix(".").removeprefix(": ") == problem
+
+
+def test_a_wait_ends_where_nanoseconds_do():
+    text = "- {name: x, messages: [{topic: a, payload: x, at: 2261-01-01}], wait_s: 1000000000, expect: {}}"
+    assert told(text) == ["1:3: wait_s: goes beyond the year 2261, where nanoseconds end"]
 
 
 def test_time_does_not_run_back():

@@ -1,8 +1,13 @@
 """A case through a flow: what came, and what was due in between."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gatewayd.workbench.case_file import parse_cases
+from gatewayd.workbench.case_match import differences
 from gatewayd.workbench.case_run import run_case
 from tests.support.flows import make_flow, plan
 
@@ -78,3 +83,37 @@ def test_time_goes_on_after_the_last_message_for_as_long_as_the_case_waits():
 def test_a_case_may_say_nothing_at_all():
     found = run("- {name: n, messages: [], wait_s: 100, expect: {}}")
     assert (found.readings, found.predictions, found.alerts) == ([], [], [])
+
+
+TOPICS = st.sampled_from(["site/l1/p1", "site/l1/p{n}", "else/where", "site//"])
+PAYLOADS = st.sampled_from(
+    ["json: {ts: '{at}', a: 1, b: 2}", "json: [{at: 1}]", "payload: '{at_iso}'", "hex: ff", "json: ~"]
+)
+SAID = st.builds(
+    lambda topic, payload, more: f"{{topic: '{topic}', {payload}{more}}}",
+    TOPICS,
+    PAYLOADS,
+    st.sampled_from(
+        ["", ", repeat: 3", ", interval_s: 0", ", retain: true", ", interval_s: 1000, repeat: 2"]
+    ),
+)
+
+
+@given(st.lists(SAID, max_size=5), st.sampled_from([0, 1, 1e9]))
+def test_any_case_can_be_run_and_is_held_to_what_came(said, wait_s):
+    """What is expected to be exactly what came holds."""
+    text = f"- {{name: n, messages: [{', '.join(said)}], wait_s: {wait_s}, expect: {{}}}}"
+    (case,), faults = parse_cases(text.encode(), Path("x"))
+    assert faults == []
+    found = run_case(case, make_flow(plan(**SILENT)))
+    exactly = replace(
+        case.expected,
+        readings=tuple(found.readings),
+        predictions=tuple(found.predictions),
+        alerts=tuple(found.alerts),
+        counts=found.counts,
+    )
+    assert differences(exactly, found) == []
+    assert sum(found.counts["refused"].values()) + sum(found.counts["rejected"].values()) + len(
+        found.readings
+    ) == sum(one.repeat for one in case.said)
