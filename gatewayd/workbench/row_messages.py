@@ -28,9 +28,9 @@ _ANY_LEVEL: Final = "_"  # where the topic filter lets anything stand
 _TOPICS_REMEMBERED: Final = 10_000
 _JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _SECOND: Final = 10**9
-# between these, a float64 of seconds or milliseconds tells microseconds apart, and its magnitude tells its unit
+# between these, a float64 of seconds or milliseconds, scaled once, rounds to the right microsecond; and tells its unit
 _EARLIEST_NS: Final = 10**9 * _SECOND
-_LATEST_NS: Final = 2**33 * _SECOND  # the year 2242
+_LATEST_NS: Final = 2**32 * _SECOND  # the year 2106
 
 
 class TableError(GatewayError):
