@@ -63,6 +63,9 @@ def kind(topic, *said):
         ("w/debug", [("w/sensor/t/state", "7.6")], Kind(format="esphome")),
         ("home/w/sensor/t/state", [("home/w/sensor/t/state", "7.6")], Kind(format="esphome")),
         ("w/sensor/t/state", [("w/sensor/t/state", '{"v":7.6}')], None),
+        ("w/fan/a/state", [("w/fan/a/state", "ON")], Kind(format="esphome")),
+        ("home/w/fan/a/state", [("home/w/fan/a/state", "ON")], None),
+        ("z/dev", [("z/bridge/state", "online"), ("z/dev", "off")], Kind(format="zigbee2mqtt", root="z")),
         ("homeassistant/sensor/t/state", [("homeassistant/sensor/t/state", "7.6")], None),
     ],
 )

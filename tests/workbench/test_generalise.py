@@ -48,6 +48,7 @@ def patterns(*topics, foreign=(), names=True):
         (["w/lines/3/p1", "w/lines/4/p2", "w/lines/4/p3"], ["w/lines/{line}/{device}"]),
         (["w/north/p1", "w/south/p1", "w/south/p2"], ["w/{level2}/{device}"]),
         (["north/p1", "north/p2", "south/p3"], ["north/{device}", "south/{device}"]),
+        (["s/device1/p1", "s/device1/p2", "s/device2/p3"], ["s/{level2}/{device}"]),
         (["boiler/telemetry", "mixer/telemetry"], ["{device}/telemetry"]),
         (["plant/boiler"], ["plant/boiler"]),
         (["plant/0a1b2c3d/up"], ["plant/{device}/up"]),

@@ -76,6 +76,7 @@ def test_makes_that_stand_for_themselves(make):
         ("a/set", "21.5", "command"),
         ("a/cmnd", '{"temp":1}', "command"),
         ("a/b", "hello, world", "text"),
+        ("a/b", "state = good", "text"),
         ("a/b", "ON", "switch"),
         ("a/b", "true", "switch"),
         ("a/b", '{"name":"x"}', "unknown_json"),

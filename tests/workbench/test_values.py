@@ -69,6 +69,7 @@ def test_the_time_is_no_channel_and_may_be_missing():
         ("json", "{", "not_json"),
         ("json", '{"w":[' + "1," * LONGEST_LIST + "1]}", None),
         ("json", '{"a":' * 20 + "1" + "}" * 20, None),
+        ("json", '{"a":' + "[" * 20 + "1" + "]" * 20 + "}", None),
         ("number", "x", "not_a_number"),
         ("number", b"\xff", "not_text"),
         ("number", "nan", None),
