@@ -37,6 +37,7 @@ Arrived = tuple[Message, int | None]
 Kind = Literal["messages", "csv", "rows", "parquet"]
 
 PUBLISH = 0x30  # MQTT 3.1.1, 3.3.1
+_BOM = b"\xef\xbb\xbf"
 _LINES_LOOKED_AT = 16  # to tell what a file is; the first may be cut off
 # mosquitto_sub 2.0 writes both, such as 2026-01-31T07:00:00.250000Z+0100, where the offset is the one that holds
 _Z_BEFORE_OFFSET = re.compile(r"Z(?=[+-]\d{4}$)")
@@ -82,25 +83,28 @@ def kind_of(path: Path) -> Kind:
     Raises:
         RecordingError: It can't be read.
     """
+    guess: Kind = "messages"
     looked_at = 0
     for number, line in bounded_lines(path):
         if number == 1 and line is not None and line.startswith(b"PAR1"):
             return "parquet"
-        text = (line or b"").removeprefix(b"\xef\xbb\xbf").strip()
+        text = (line or b"").removeprefix(_BOM).strip()
         if not text:
             continue
-        if not text.startswith(b"{"):
-            return "csv"
-        try:
-            document = _decode_any(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            looked_at += 1
-            if looked_at == _LINES_LOOKED_AT:
-                break
-            continue
-        is_message = isinstance(document, dict) and isinstance(document.get("topic"), str)
-        return "messages" if is_message and _PAYLOADS & document.keys() else "rows"
-    return "messages"
+        if text.startswith(b"{"):
+            try:
+                document = _decode_any(text)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                document = None
+            if isinstance(document, dict):
+                is_message = isinstance(document.get("topic"), str) and _PAYLOADS & document.keys()
+                return "messages" if is_message else "rows"
+        elif looked_at == 0:
+            guess = "csv"
+        looked_at += 1
+        if looked_at == _LINES_LOOKED_AT:
+            break
+    return guess
 
 
 def read_messages(path: Path, unread: Unread) -> Iterator[Arrived]:
@@ -122,7 +126,7 @@ def read_messages(path: Path, unread: Unread) -> Iterator[Arrived]:
         if not line or line.isspace():
             continue
         try:
-            yield _message(line)
+            yield _message(line.removeprefix(_BOM) if number == 1 else line)
         except RejectedInputError as error:
             unread.note(error.reason, path, number)
 

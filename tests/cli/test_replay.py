@@ -216,14 +216,14 @@ def test_wrong_usage_is_explained(folder, arguments, message, monkeypatch):
 
 
 def test_the_format_can_be_said(folder, tmp_path):
-    """Rows that look like messages; and messages whose first line does not."""
+    """Rows that look like messages; and messages behind much that doesn't."""
     rows = tmp_path / "rows.jsonl"
     row = {"ts": 1_700_000_000, "topic": "a", "payload": "b", **dict.fromkeys(NAMES, 1.0)}
     rows.write_text(json.dumps(row))
     assert "readings:    0 " in replay(folder, rows).stderr
     assert "readings:    1 of 1 devices" in replay(folder, rows, "--format", "table").stderr
     messages = tmp_path / "messages.jsonl"
-    messages.write_text("cut off\n" + (folder / "r.jsonl").read_text())
+    messages.write_text("noise\n" * 20 + (folder / "r.jsonl").read_text())
     assert "readings:    400 of 2 devices" in replay(folder, messages, "--format", "messages").stderr
 
 

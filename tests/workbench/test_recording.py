@@ -170,6 +170,12 @@ def test_any_bytes_are_read_or_counted(tmp_path_factory, lines):
     assert len(found) + unread.counts.total() == sum(bool(line.strip()) for line in lines)
 
 
+def test_a_byte_order_mark_is_no_damage(tmp_path):
+    path = write(tmp_path, b'\xef\xbb\xbf{"topic": "t", "payload": 1}')
+    assert kind_of(path) == "messages"
+    assert len(read(path)[0]) == 1
+
+
 def test_no_line_is_longer_than_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(gatewayd.workbench.recording, "MAX_LINE_BYTES", 40)
     good = '{"topic": "t", "payload": 1}'
@@ -205,7 +211,8 @@ def test_a_file_that_is_not_there_is_said(tmp_path):
     [
         ('{"topic": "t", "payload": 1}', "messages"),
         ('\n\n{"topic": "t", "payload_hex": ""}', "messages"),
-        ('rbage"}\n{"topic": "t", "payload": 1}', "csv"),
+        ('rbage"}\n{"topic": "t", "payload": 1}', "messages"),
+        ("ts,x\n1,{\n{,2", "csv"),
         ('{"cut off\n{"topic": "t", "payload": 1}', "messages"),
         ('{"topic": "t", "x": 1}', "rows"),
         ('\ufeff{"ts": 1, "x": 1}', "rows"),
