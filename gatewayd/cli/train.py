@@ -20,7 +20,8 @@ _DEFAULTS = TrainOptions(name="default")
 _FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
-def _check_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+def check_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """Refuse what is no name of a model."""
     try:
         return TypeAdapter(Name).validate_python(text)
     except ValidationError as error:
@@ -38,7 +39,7 @@ def _channels(
         name, _, unit = part.partition(":")
         if not name.strip():
             raise click.BadParameter(f"a channel has no name in '{text}'")
-        found.append(ChannelSpec(name=_check_name(_context, _parameter, name.strip()), unit=unit.strip()))
+        found.append(ChannelSpec(name=check_name(_context, _parameter, name.strip()), unit=unit.strip()))
     if len({channel.name for channel in found}) < len(found):
         raise click.BadParameter("a channel occurs twice")
     return tuple(found)
@@ -53,7 +54,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str) -> t
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The bundle's folder."
 )
-@click.option("--name", required=True, callback=_check_name, help="The model's name.")
+@click.option("--name", required=True, callback=check_name, help="The model's name.")
 @click.option("--version", default=_DEFAULTS.version, show_default=True, help="The model's version.")
 @click.option(
     "--channels",
@@ -197,7 +198,7 @@ def command(
     alerting = alert_on or labels[1:]
     if not set(alerting) <= set(labels) or not alerting:
         raise click.BadParameter(f"must be of {', '.join(labels)}", param_hint="--alert-on")
-    _check_out(out)
+    check_out(out)
     columns = Columns(
         channels=channels, time=time_column, device=device_column, label=label_column, ignore=ignore
     )
@@ -223,14 +224,14 @@ def command(
     tables = [read_table(path, columns) for path in data]
     if not channels:
         _warn_of_clocks(tables)
-    _make_parents(out)
+    make_parents(out)
     report = train(tables, options, out)
     named = [{"name": channel.name, "unit": channel.unit} for channel in report.spec.channels]
     figures = {**report.figures(), "channels": named}
     click.echo(orjson.dumps(figures).decode() if as_json else _table(report, out))
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Refuse a folder that no bundle can be put into, before minutes are spent on training; touch nothing."""
     place = out.resolve()
     try:
@@ -245,7 +246,8 @@ def _check_out(out: Path) -> None:
         raise _unwritable(out, f"no permission to write to {ancestor}")
 
 
-def _make_parents(out: Path) -> None:
+def make_parents(out: Path) -> None:
+    """Make the folders above a bundle's."""
     try:
         out.resolve().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

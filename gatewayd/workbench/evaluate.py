@@ -14,7 +14,9 @@ from gatewayd.pipeline.infer import Model, infer
 from gatewayd.pipeline.normalise import normalised
 from gatewayd.pipeline.score import score
 
-_CHUNK = 4096  # windows at a time: bounds memory, changes no result
+# windows at a time: bounds memory, changes no result
+_CHUNK = 4096
+_CHUNK_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,8 +42,9 @@ def score_windows(model: Model, spec: ModelSpec, windows: Float64) -> Scored:
     """
     scores, labels = np.empty(len(windows)), np.zeros(len(windows), np.int64)
     saturated = np.zeros(len(spec.channels), np.int64)
-    for start in range(0, len(windows), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
+    most = max(1, min(_CHUNK, _CHUNK_BYTES // windows[:1].nbytes)) if len(windows) else 1
+    for start in range(0, len(windows), most):
+        chunk = slice(start, start + most)
         z = normalised(windows[chunk], spec)
         inference = infer(model, z)
         if inference.is_failed.any() or not np.isfinite(inference.outputs).all():

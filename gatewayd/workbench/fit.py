@@ -21,7 +21,9 @@ import numpy as np
 from gatewayd.domain.arrays import Float32, Int64
 from gatewayd.errors import StartupError
 
-Recipe = Literal["autoencoder-linear", "autoencoder-dense", "autoencoder-conv", "classifier-dense"]
+Recipe = Literal[
+    "autoencoder-linear", "autoencoder-dense", "autoencoder-conv", "autoencoder-picture", "classifier-dense"
+]
 _REPRESENTATIVE = 512  # windows that calibrate the ranges; more change nothing but the time
 # Calibrated on what is normal alone, an int8 input ends where normal ends, and a slow drift that the float model
 # follows saturates and alarms: on SKAB, false alarms 38 % instead of 20 %. So the ranges reach this many times further.
@@ -46,12 +48,14 @@ class Job:
         classes: Outputs of a classifier; 0 for an autoencoder.
         epochs: At most; fitting stops earlier when the last loss has not fallen for a quarter of them.
         seed: Decides initial weights and order.
+        image: Height and width where windows are pictures; None: they aren't.
     """
 
     recipe: Recipe
     classes: int
     epochs: int
     seed: int
+    image: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,7 @@ def _work(folder: Path) -> None:
     tf.keras.utils.set_random_seed(job.seed)
     tf.config.experimental.enable_op_determinism()
     _, length, channels = windows.shape
-    model = recipes.build(job.recipe, length=length, channels=channels, classes=job.classes)
+    model = recipes.build(job.recipe, length=length, channels=channels, classes=job.classes, image=job.image)
     inputs = windows.reshape(len(windows), *model.input_shape[1:])
     is_classifier = job.recipe == "classifier-dense"
     target = labels if is_classifier else windows.reshape(len(windows), *model.output_shape[1:])

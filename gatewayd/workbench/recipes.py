@@ -68,6 +68,24 @@ def _conv(given: KerasModel, filters: int, *, dilation: int) -> KerasModel:
     return layer(given)
 
 
+def autoencoder_picture(height: int, width: int, channels: int) -> KerasModel:
+    """Build 2-D convolutions down to an eighth of each side and 8 values a place, and up again.
+
+    Args:
+        height: In pixels, a multiple of 8.
+        width: Likewise.
+        channels: Colours.
+    """
+    given = hidden = _layers.Input((height, width, channels))
+    for filters in (16, 16, 8):
+        hidden = _layers.Conv2D(filters, 3, 2, "same", activation="relu")(hidden)
+    for _ in range(3):
+        # The default, nearest, is made of reshapes, in which the converter forgets the height.
+        hidden = _layers.UpSampling2D(2, interpolation="bilinear")(hidden)
+        hidden = _layers.Conv2D(16, 3, padding="same", activation="relu")(hidden)
+    return tf.keras.Model(given, _layers.Conv2D(channels, 3, padding="same")(hidden))
+
+
 def classifier_dense(length: int, channels: int, classes: int) -> KerasModel:
     """Build flat window → 16 → one logit per class; the daemon applies the softmax, in full precision.
 
@@ -79,11 +97,15 @@ def classifier_dense(length: int, channels: int, classes: int) -> KerasModel:
     return tf.keras.Model(given, _layers.Dense(classes, kernel_regularizer=held_back)(hidden))
 
 
-def build(recipe: str, *, length: int, channels: int, classes: int) -> KerasModel:
-    """Build a recipe's network by its name, with the loss that fits it."""
+def build(
+    recipe: str, *, length: int, channels: int, classes: int, image: tuple[int, int] | None = None
+) -> KerasModel:
+    """Build a recipe's network by its name, with the loss that fits it; ``image`` is a picture's height and width."""
     if recipe == "classifier-dense":
         model = classifier_dense(length, channels, classes)
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    elif image is not None:
+        model, loss = autoencoder_picture(*image, channels), tf.keras.losses.MeanSquaredError()
     else:
         make = {
             "autoencoder-linear": autoencoder_linear,

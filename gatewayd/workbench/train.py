@@ -190,7 +190,7 @@ def train(tables: Sequence[Table], options: TrainOptions, out: Path) -> Report:
         epochs=result.epochs,
         loss=result.loss,
     )
-    golden = _golden(models["int8"], report.spec, held_out if len(held_out) else fitted_on)
+    golden = golden_vectors(models["int8"], report.spec, held_out if len(held_out) else fitted_on)
     provenance = _provenance(tables, options, report, result)
     write_bundle(out, spec=report.spec, model=result.int8, golden=golden, training=provenance)
     return report
@@ -307,8 +307,9 @@ def _labels_of(part: _Part, windows: Windows) -> Int64:
     return np.asarray(part.table.label[windows.rows[:, -1]], np.int64)
 
 
-def _golden(model: Interpreter, spec: ModelSpec, windows: Float64) -> Golden:
-    chosen = windows[np.linspace(0, len(windows) - 1, min(_GOLDEN, len(windows)), dtype=int)]
+def golden_vectors(model: Interpreter, spec: ModelSpec, windows: Float64, *, most: int = _GOLDEN) -> Golden:
+    """Choose some of the windows, ``(k, length, channels)`` in channel units, and note what the model makes of them."""
+    chosen = windows[np.linspace(0, len(windows) - 1, min(most, len(windows)), dtype=int)]
     raw, _ = quantise(normalised(chosen, spec), model.input)
     outputs = model.invoke(raw.reshape(len(raw), *model.input.shape))
     return Golden(windows=chosen, outputs=outputs, runtime=model.runtime)

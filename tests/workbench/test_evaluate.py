@@ -80,3 +80,17 @@ def failing(_inputs):
 def test_a_model_that_fails_on_a_recording_is_an_error(answer):
     with pytest.raises(ModelError, match="m: fails on a recorded window"):
         score_windows(Answering(answer, 6), spec(), np.zeros((2, 3, 2)))
+
+
+def test_large_windows_are_scored_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr("gatewayd.workbench.evaluate._CHUNK_BYTES", 2 * 3 * 2 * 8)
+    sizes = []
+
+    def answer(inputs):
+        sizes.append(len(inputs))
+        return np.zeros_like(inputs)
+
+    scored = score_windows(Answering(answer, 6), spec(), np.tile([3.0, 10.0], (5, 3, 1)))
+    assert scored.scores.tolist() == [2.5] * 5
+    assert sizes == [2, 2, 1]
+    assert len(score_windows(Answering(answer, 6), spec(), np.zeros((0, 3, 2))).scores) == 0

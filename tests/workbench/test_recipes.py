@@ -19,6 +19,9 @@ for recipe in ("autoencoder-linear", "autoencoder-dense", "autoencoder-conv", "c
     model = build(recipe, length=10, channels=3, classes=4)
     layers = sorted({type(layer).__name__ for layer in model.layers})
     shapes[recipe] = [model.input_shape, model.output_shape, layers]
+model = build("autoencoder-picture", length=384, channels=3, classes=0, image=(16, 24))
+layers = sorted({type(layer).__name__ for layer in model.layers})
+shapes["autoencoder-picture"] = [model.input_shape, model.output_shape, layers]
 print(json.dumps(shapes))
 """
 
@@ -35,9 +38,10 @@ def shapes():
         ("autoencoder-linear", [None, 30], [None, 30]),
         ("autoencoder-dense", [None, 30], [None, 30]),
         ("autoencoder-conv", [None, 10, 3], [None, 10, 3]),
+        ("autoencoder-picture", [None, 16, 24, 3], [None, 16, 24, 3]),
         ("classifier-dense", [None, 30], [None, 4]),
     ],
 )
 def test_a_recipe_has_the_shapes_of_a_bundle_and_no_recurrent_layer(shapes, recipe, given, result):
     assert shapes[recipe][:2] == [given, result]
-    assert set(shapes[recipe][2]) <= {"InputLayer", "Dense", "Conv1D"}
+    assert set(shapes[recipe][2]) <= {"InputLayer", "Dense", "Conv1D", "Conv2D", "UpSampling2D"}
