@@ -8,7 +8,7 @@ both arrive as arguments.
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from gatewayd.domain.state import State
 from gatewayd.domain.verdict import Alert, Condition
@@ -28,6 +28,22 @@ Refusal = Literal[
     "not_out_of_service",
 ]
 _LATEST_NS = 2**63 - 1
+
+
+class Lasting(NamedTuple):
+    """A condition that stands, whatever people were told of it.
+
+    Attributes:
+        key: Device, condition, channel.
+        since: When it began to show, ns since the Unix epoch.
+        limit: In force when it was seen last.
+        is_low: Whether a lower limit was broken.
+    """
+
+    key: Key
+    since: int
+    limit: float
+    is_low: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +79,13 @@ class Alarms:
         return [alert for alert in found if alert is not None]
 
     @property
+    def lasting(self) -> list[Lasting]:
+        """Conditions that stand, told or not: what whoever watches them anew has to know."""
+        return [
+            Lasting(key, *alarm.lasting) for key, alarm in self._alarms.items() if alarm.lasting is not None
+        ]
+
+    @property
     def is_holding(self) -> bool:
         """Whether ``advance`` may have something to do."""
         return bool(self._held)
@@ -95,11 +118,17 @@ class Alarms:
         """
         return self._release((key for key in self._held if key[0] == device and key[1] != "anomaly"), at)
 
-    def withdraw(self, conditions: Container[Condition], at: int) -> tuple[Alert, ...]:
-        """End what stands of conditions that nobody watches any more, since a reload took their rules away."""
+    def withdraw(self, watched: Container[tuple[Condition, str | None]]) -> tuple[Alert, ...]:
+        """End what stands of anything but these, since a reload took their rules away.
+
+        Args:
+            watched: Condition and channel. What is ended, is at the time of the latest change of any alert.
+        """
+        alerts = [alarm.alert for alarm in self._alarms.values() if alarm.alert is not None]
+        at = max((alert.changed_at for alert in alerts), default=0)
         changes: tuple[Alert, ...] = ()
         for key, alarm in sorted(self._alarms.items(), key=lambda entry: _order(entry[0])):
-            if alarm.is_on and key[1] in conditions:
+            if alarm.is_on and key[1:] not in watched:
                 changes += alarm.end(alarm.last_seen(at))
                 self._settle(key, alarm)
         return changes

@@ -216,6 +216,10 @@ class Judge:
     def _repeat(self, past: Past, device: int, value: float, at: int, findings: Findings) -> None:
         """Count equal values; note where the channel becomes stuck or moves again."""
         since, was_stuck = past.equal_since, past.is_stuck
+        if was_stuck and math.isnan(past.equal):
+            past.equal = (
+                value  # what it was stuck at is forgotten since a restart: it still is, until it moves
+            )
         if value == past.equal:
             past.equal_count += 1
             if not was_stuck and past.equal_count >= self._stuck_readings:

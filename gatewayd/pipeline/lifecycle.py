@@ -168,6 +168,16 @@ class Alarm:
         is_unseen = self._rule.needs_acknowledge and alert.acknowledged_at is None
         return self._publish(alert) if self.is_latched or is_unseen else self._finish(alert)
 
+    @property
+    def lasting(self) -> tuple[int, float, bool] | None:
+        """Since when its condition stands, the limit in force, and whether that is a lower one; None: it doesn't."""
+        if not self.is_on:
+            return None
+        if self.waiting is not None:
+            return self.waiting.first_out_at, self.waiting.limit, self._is_low
+        alert = self._standing()
+        return alert.first_out_at, alert.threshold, self._is_low
+
     def last_seen(self, at: int) -> Seen:
         """Return the numbers that were published last, as though seen again; its condition stands."""
         if self.waiting is not None:

@@ -8,6 +8,7 @@ same, bit for bit, because they do the same operations in the same order.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +18,16 @@ from gatewayd.domain.state import State
 from gatewayd.pipeline.groups import by_device
 from gatewayd.pipeline.history import Series, Trail
 from gatewayd.pipeline.judge import NS_PER_S, SIGMA_PER_MAD, ChannelRules, Findings, Judge, Transition
-from gatewayd.pipeline.past import EQUAL_COUNT, EQUAL_SINCE, GOOD_AT, IS_STUCK, SIDE, Pasts
+from gatewayd.pipeline.past import (
+    EQUAL_COUNT,
+    EQUAL_SINCE,
+    GOOD_AT,
+    IS_STUCK,
+    OUTSIDE_SINCE,
+    SIDE,
+    STUCK_AT,
+    Pasts,
+)
 
 _FEW = 8  # readings below which judging them one by one costs less
 
@@ -84,6 +94,25 @@ class Rules:
                 by_then = int(np.count_nonzero(keep[: one.row + 1]))
                 self.kept_by_then += [by_then] * len(one.findings.transitions)
         return kept
+
+    def take_up(
+        self, *, device: int, channel: int, kind: Literal["stuck", "out_of_range"], since: int, side: int
+    ) -> None:
+        """Take in, new, what stands of a channel, so that its end is noticed.
+
+        Args:
+            device: Whose channel it is.
+            channel: Its index.
+            kind: What stands.
+            since: When it began, ns since the Unix epoch.
+            side: Out of range: -1 below, 1 above.
+        """
+        self._pasts.grow(device + 1)
+        numbers = self._pasts.numbers[device, channel]
+        if kind == "stuck":
+            numbers[[IS_STUCK, STUCK_AT, EQUAL_SINCE]] = 1, since, since
+        else:
+            numbers[[SIDE, OUTSIDE_SINCE]] = side, since
 
     def _judge(self, judge: Judge, series: Series, judged: list[_Judged], *, is_few: bool) -> None:
         """Judge one channel's values; append what isn't plainly good."""

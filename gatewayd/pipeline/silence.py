@@ -96,6 +96,16 @@ class Silence:
         self._awaited[: len(since)] = np.where(is_awaited, since, _NOT_AWAITED)
         self._is_restored = True
 
+    def expect(self, devices: int) -> None:
+        """Wait, new, for devices that are known from before: each counts as heard at the first time that is seen.
+
+        Args:
+            devices: How many there are.
+        """
+        self._grow(devices)
+        self._since[:devices] = self._awaited[:devices] = _NOT_AWAITED - 1
+        self._is_restored = True
+
     def _fit(self, now: int) -> None:
         """Bring the times of an earlier run onto this run's clock."""
         if not self._is_restored:

@@ -7,7 +7,7 @@ the order of what comes out doesn't depend on how the readings were cut into bat
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -20,6 +20,7 @@ from gatewayd.domain.reading import Batch, Kept
 from gatewayd.domain.state import State, as_counts, as_int, as_state
 from gatewayd.domain.verdict import Condition
 from gatewayd.domain.window import WindowBatch
+from gatewayd.pipeline.alarm import Lasting
 from gatewayd.pipeline.align import Aligner
 from gatewayd.pipeline.clean import Cleaner
 from gatewayd.pipeline.decode import Readings
@@ -79,6 +80,7 @@ class Steps:
 
     def __init__(self, settings: StreamSettings, spec: ModelSpec, *, is_timed: bool) -> None:
         channels = [settings.channels[channel.name] for channel in spec.channels]
+        self._channels = [channel.name for channel in spec.channels]
         self._is_sparse = settings.align is not None
         is_reordered = settings.lateness_s > 0 or self._is_sparse
         self.cleaner = _cleaner(
@@ -242,6 +244,39 @@ class Steps:
     def take_silences(self, other: "Steps") -> None:
         """Go on with who is silent since when, where the settings are the same."""
         self._idle, self._silence, self._silent = other._idle, other._silence, other._silent  # noqa: SLF001  # its own kind
+
+    def take_up(self, devices: int, lasting: Iterable[Lasting], state: State | None = None) -> None:
+        """Watch, new, what is known from before: which devices there are, and what stands of them.
+
+        Otherwise a device that never speaks again would not be silent, and what has ended would stand for ever.
+
+        Args:
+            devices: How many are known.
+            lasting: What stands.
+            state: Of steps that knew more, but were of another shape; None: there is none.
+        """
+        silence = None if state is None else as_state(state["steps"]).get("silence")
+        if self._silence is not None and silence is not None:
+            self._silence.restore(as_state(silence))
+        elif self._silence is not None:
+            self._silence.expect(devices)
+        self.take_conditions(lasting)
+
+    def take_conditions(self, lasting: Iterable[Lasting]) -> None:
+        """Notice, new, the end of what stands."""
+        for (device, condition, name), since, _, is_low in lasting:
+            if condition == "silent":
+                self._silent.setdefault(device, since - self._silent_ns)
+            elif (
+                condition in ("stuck", "out_of_range") and self._rules is not None and name in self._channels
+            ):
+                self._rules.take_up(
+                    device=device,
+                    channel=self._channels.index(name),
+                    kind=condition,
+                    since=since,
+                    side=-1 if is_low else 1,
+                )
 
     def _count_on(self, state: State) -> None:
         self.dropped = Counter(as_counts(state["dropped"]))

@@ -153,6 +153,7 @@ class Stream:
         fresh = Steps(self.plan.settings, self.spec, is_timed=False)
         fresh.begin_anew(self.steps.state(), reason="clock_set", keeps_times=False)
         fresh.take_silences(self.steps)
+        fresh.take_conditions(self.verdicts.decider.alarms.lasting)
         self.steps = fresh
 
     def counters(self) -> dict[str, dict[str, int]]:
@@ -222,7 +223,9 @@ class Stream:
         if is_same_place:
             self.devices.restore(as_state(state["devices"]))
             self.verdicts.restore(verdicts)
+        lasting, devices = self.verdicts.decider.alarms.lasting, len(self.devices.known)
         if not is_whole:
+            self.steps.take_up(devices, lasting)
             return True
         steps = as_state(state["steps"])
         if is_same_place and state["shape"] == self._shape():
@@ -233,6 +236,8 @@ class Stream:
             reason="reload",
             keeps_times=is_same_place and state["time"] == repr(self.plan.settings.time),
         )
+        if is_same_place:
+            self.steps.take_up(devices, lasting, steps)
         return False
 
     def adopt(self, old: "Stream", state: State) -> bool:

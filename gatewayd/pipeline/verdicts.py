@@ -99,7 +99,7 @@ class Verdicts:
         self._encoder, self._devices = encoder, devices
         self._publishes, self._home_assistant = settings.publish.predictions, home_assistant
         self._announced: set[int] = set()
-        self._watched = {condition for condition, _ in watched_by(settings, spec)}
+        self._watched = set(watched_by(settings, spec))
         self._is_plain = encoder.encoding != "sparkplug_b"
         self._floor = np.array([settings.channels[c.name].resolution or 0.0 for c in spec.channels])
         self._baseline = _baseline(settings, self._floor) if spec.normalise == "running" else None
@@ -113,6 +113,7 @@ class Verdicts:
             None if flood is None else Flood(most=flood.most, within_ns=round(flood.within_s * _SECOND))
         )
         self._input_drift, self._score_drift = _drifts(settings, spec)
+        self._measured_anew: set[Condition] = set()  # by the latest ``restore``
         self.counts: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
         self.saturated: Counter[str] = Counter()
@@ -139,12 +140,10 @@ class Verdicts:
             self._baseline.learn_round(windows, is_anomalous)
 
     def withdraw(self, outcome: Outcome) -> None:
-        """End alerts of conditions that are no longer watched, and would never end by themselves."""
-        watched = {"anomaly", *self._watched}
-        gone = {alert.condition for alert in self.decider.alarms.standing} - watched
-        if gone:
-            at = max(alert.changed_at for alert in self.decider.alarms.standing)
-            self._publish(self.decider.alarms.withdraw(gone, at), outcome)
+        """End alerts of conditions that are no longer watched, or measured anew: they would never end by themselves."""
+        watched = {one for one in self._watched if one[0] not in self._measured_anew}
+        self._publish(self.decider.alarms.withdraw(watched), outcome)
+        self._measured_anew.clear()
 
     def expire(self, now: int, outcome: Outcome) -> None:
         """Do what is due to alerts by the gateway's clock: shelvings end, and floods."""
@@ -214,9 +213,15 @@ class Verdicts:
             self._baseline.restore(as_state(state["baseline"]))
         if self._flood is not None and state["flood"] is not None:
             self._flood.restore(as_state(state["flood"]))
-        for name, drift in (("input_drift", self._input_drift), ("score_drift", self._score_drift)):
+        drifts: tuple[tuple[Condition, Drift | None], ...] = (
+            ("input_drift", self._input_drift),
+            ("score_drift", self._score_drift),
+        )
+        for name, drift in drifts:
             if drift is not None and state[name] is not None and is_same and has_same_channels:
                 drift.restore(as_state(state[name]))
+            else:
+                self._measured_anew.add(name)
         self._announced = set(cast("list[int]", state["announced"]))
 
     def counters(self) -> dict[str, dict[str, int]]:

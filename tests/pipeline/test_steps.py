@@ -13,6 +13,7 @@ from gatewayd.formats.registry import FORMATS
 from gatewayd.pipeline.decode import Readings
 from gatewayd.pipeline.flow import Flow
 from gatewayd.pipeline.steps import Steps, Turn
+from gatewayd.store.checkpoint import decode, encode
 from tests.support.flows import assert_sums, plan
 
 START = 1_700_000_000 * 10**9
@@ -225,3 +226,91 @@ def test_a_clock_that_goes_back_leaves_transitions_behind_their_own_reading():
     begins, ends = ("out_of_range", True), ("out_of_range", False)
     assert take([(0, 4)]) == [[1.0], begins, [2.0], ends, [3.0]]
     assert take([(0, 2), (2, 4)]) == [[1.0], begins, [2.0], ends, [3.0]]
+
+
+CONDITIONS = {
+    "alert": {
+        "silent_after_s": 5.0,
+        "out_of_range": True,
+        "raise": "1 of 1",
+        "clear": "1 of 1",
+        "threshold": 1e9,
+    },
+    "channels": {"a": {"min": 0.0, "max": 50.0}, "b": {"stuck": {"readings": 3}}},
+}
+
+
+def conditions_flow(**more):
+    options = {**CONDITIONS, **more}
+    channels = options.pop("channels")
+    built = plan(**options)
+    document = {**built.settings.model_dump(by_alias=True), "channels": channels}
+    return Flow("gw", [dataclasses.replace(built, settings=built.settings.model_validate(document))])
+
+
+def sent(flow, device, at, a, b):
+    now = np.array([START + int(at * SECOND)], dtype=np.int64)
+    payload = json.dumps({"ts": START // SECOND + at, "a": a, "b": b}).encode()
+    changes = flow.run([(f"site/l/{device}".encode(), payload, 0x30, 0)], now).changes
+    return [(change.device, change.alert.condition, change.alert.state) for change in changes]
+
+
+def in_trouble():
+    flow = conditions_flow()
+    for at in range(3):
+        sent(flow, "below", at, 1.0 if at < 2 else -9.0, float(at))
+        sent(flow, "above", at, 1.0 if at < 2 else 99.0, float(at))
+        sent(flow, "stuck", at, 1.0, 7.0)
+        if not at:
+            sent(flow, "quiet", at, 1.0, 1.0)
+    flow.advance(START + 6 * SECOND, START + 6 * SECOND)
+    told = {(alert.condition, alert.channel) for alert in flow._streams[0].verdicts.decider.alarms.standing}
+    assert told == {("silent", None), ("stuck", "b"), ("out_of_range", "a")}
+    return flow
+
+
+def crashed(old, new):
+    new.restore(decode(encode(old.alerts_state())))
+
+
+def reloaded(old, new):
+    new.adopt(old)
+
+
+@pytest.mark.parametrize("goes_on", [crashed, reloaded])
+def test_what_stood_before_a_crash_or_a_reload_of_another_shape_ends_when_it_ends(goes_on):
+    flow = conditions_flow(window={"hop": 1})
+    goes_on(in_trouble(), flow)
+    assert sent(flow, "below", 6, -9.0, 9.0) == []
+    assert sent(flow, "below", 6.5, 1.0, 10.0) == [("below", "out_of_range", "cleared")]
+    assert sent(flow, "above", 6.5, 1.0, 10.0) == [("above", "out_of_range", "cleared")]
+    assert sent(flow, "stuck", 6, 1.0, 7.0) == []
+    assert sent(flow, "stuck", 6.5, 1.0, 8.0) == [("stuck", "stuck", "cleared")]
+    assert sent(flow, "quiet", 6.5, 1.0, 8.0) == [("quiet", "silent", "cleared")]
+
+
+@pytest.mark.parametrize("goes_on", [crashed, reloaded])
+def test_a_device_that_fell_silent_across_a_crash_or_a_reload_is_noticed(goes_on):
+    old, flow = conditions_flow(), conditions_flow(window={"hop": 1})
+    sent(old, "d", 0, 1.0, 1.0)
+    goes_on(old, flow)
+    found = []
+    for at in (100, 104, 106):
+        _, due = flow.deadlines()
+        if due is not None and due <= START + at * SECOND:
+            found += flow.advance(START + at * SECOND, START + at * SECOND).changes
+    assert [(change.alert.condition, change.alert.state) for change in found] == [("silent", "raised")]
+
+
+@pytest.mark.parametrize("goes_on", [crashed, reloaded])
+def test_what_a_reload_no_longer_watches_ends_channel_by_channel(goes_on):
+    flow = conditions_flow(channels={"a": {"stuck": {"readings": 3}}, "b": {"min": -50.0, "max": 50.0}})
+    goes_on(in_trouble(), flow)
+    ended = [
+        (change.device, change.alert.condition, change.alert.state) for change in flow.last_words.changes
+    ]
+    assert sorted(ended) == [
+        ("above", "out_of_range", "cleared"),
+        ("below", "out_of_range", "cleared"),
+        ("stuck", "stuck", "cleared"),
+    ]
