@@ -18,6 +18,7 @@ from gatewayd.startup import Prepared, prepare
 from gatewayd.workbench.tap import Tap, looked_on
 from gatewayd.workbench.telling import Teller
 
+_BEGAN_NS = time.time_ns() - time.monotonic_ns()
 _POLL_S = 0.25
 _CLOSE_S = 1.0
 _READ_PER_S = 20  # messages a second that a person can follow
@@ -62,7 +63,7 @@ def command(
     is_coloured = is_tty and not os.environ.get("NO_COLOR")
     tap = Tap(
         prepared,
-        now=time.time_ns(),
+        steady_now=_steady_ns(),
         shown_per_s=_READ_PER_S if is_tty and not as_json else _PIPED_PER_S,
         teller=None if as_json else Teller(prepared.settings, is_coloured=is_coloured, is_raw=raw),
         is_raw=raw,
@@ -96,7 +97,7 @@ def _listened(
         password=prepared.secrets.get(name),
         subscriptions=[(topic, 0) for topic, _ in subscriptions(prepared)],
     )
-    began, began_ns = time.monotonic_ns(), time.time_ns()
+    began = time.monotonic()
     told: str | None = None
     was_subscribed = False
     try:
@@ -113,10 +114,15 @@ def _listened(
             messages = session.take_messages()
             if count is not None:
                 del messages[count - tap.messages :]
-            yield from tap.take(messages, now=began_ns + time.monotonic_ns() - began)
+            yield from tap.take(messages, now=time.time_ns(), steady_now=_steady_ns())
     finally:
         session.close(_CLOSE_S)
 
 
-def _left_s(began_ns: int, seconds: float | None) -> float:
-    return _POLL_S if seconds is None else seconds - (time.monotonic_ns() - began_ns) / 1e9
+def _left_s(began: float, seconds: float | None) -> float:
+    return _POLL_S if seconds is None else began + seconds - time.monotonic()
+
+
+def _steady_ns() -> int:
+    """Return the time by a clock that begins at the wall clock's and never jumps, as the line has it."""
+    return _BEGAN_NS + time.monotonic_ns()

@@ -84,6 +84,22 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Messages that were recorded, with their arrivals, ns since the Unix epoch; at least one."""
+
+    arrivals: tuple[tuple[Message, int], ...]
+
+    @property
+    def last_at(self) -> int:
+        """When the last of them arrives."""
+        return self.arrivals[-1][1]
+
+    def messages(self) -> Iterator[tuple[Message, int]]:
+        """Yield the messages, each with its arrival."""
+        return iter(self.arrivals)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """What must come of the messages.
 
@@ -116,7 +132,7 @@ class Case:
     name: str
     path: Path
     line: int
-    said: tuple[Said, ...]
+    said: tuple[Said | Recorded, ...]
     wait_ns: int
     expected: Expected
 

@@ -4,26 +4,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from gatewayd.config.document import Entry, Fault, Node, Place, Scalar, Table, read_node
-from gatewayd.config.scalars import is_nothing
-from gatewayd.domain.topic import MAX_TOPIC_BYTES
+from gatewayd.config.document import MAX_FILE_BYTES, Entry, Fault, Node, Scalar, Table, read_node
 from gatewayd.errors import ConfigError, Problem
 from gatewayd.pipeline.trace import COUNTERS
 from gatewayd.pipeline.verdict_json import instant as written
-from gatewayd.workbench.case import BEGIN_NS, Case, Expected, Json, JsonPayload, Said
-from gatewayd.workbench.nodes import Nodes, kind_of_node, shortened
+from gatewayd.workbench.case import Case, Expected, Json, Recorded, Said
+from gatewayd.workbench.case_messages import MAX_SECONDS, TOO_LATE, Messages
+from gatewayd.workbench.nodes import contents, kind_of_node, shortened
 from gatewayd.workbench.recording import LATEST_NS
 
-MAX_FILE_BYTES: Final = 1024 * 1024  # of a payload; the largest that the daemon takes in
-MAX_REPEAT: Final = 100_000
 _ANY: Final = "any"
-_PAYLOADS: Final = ("payload", "json", "hex", "file")
 _CASE: Final = {"name": True, "messages": True, "expect": True, "wait_s": False}
-_SAID: Final = {"topic": True, **dict.fromkeys((*_PAYLOADS, "at", "interval_s", "repeat", "retain"), False)}
 _EXPECT: Final = dict.fromkeys(("readings", "predictions", "alerts", *COUNTERS), False)
 _READING: Final = dict.fromkeys(("stream", "device", "labels", "values", "at"), False)
 _EMPTY: Final = "the file is empty; expected a list of cases"
-_TOO_LATE: Final = "goes beyond the year 2261, where nanoseconds end"
 _SECOND: Final = 10**9
 
 
@@ -39,11 +33,9 @@ def read_cases(paths: Iterable[Path]) -> list[Case]:
     cases: list[Case] = []
     problems: list[Problem] = []
     for path in paths:
-        try:
-            data = path.read_bytes()
-        except (OSError, ValueError) as error:
-            reason = f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}"
-            problems.append(Problem(path=str(path), line=0, column=0, message=reason))
+        data = contents(path, MAX_FILE_BYTES + 1)
+        if isinstance(data, str):
+            problems.append(Problem(path=str(path), line=0, column=0, message=data))
             continue
         found, faults = parse_cases(data, path)
         cases += found
@@ -83,34 +75,25 @@ def parse_cases(data: bytes, path: Path) -> tuple[list[Case], list[Fault]]:
     return cases, reader.faults
 
 
-class _Reader(Nodes):
+class _Reader(Messages):
     """Reads the cases of one file."""
-
-    def __init__(self, path: Path, faults: list[Fault]) -> None:
-        super().__init__(faults)
-        self._path = path
 
     def case(self, node: Node) -> Case | None:
         """Read a case; None where it can't be run."""
         before = len(self.faults)
         entries = self.table(node, "", _CASE, "a case")
         name = self.scalar(entries, "name", "", str)
-        wait_s = self.scalar(entries, "wait_s", "", float)
-        if wait_s is not None and not 0 <= wait_s <= _SECOND:
-            self.wrong(
-                entries["wait_s"].value.place, "wait_s", f"must lie in 0..{_SECOND}, not {wait_s:.15g}"
-            )
-        said: list[Said] = []
+        wait_s = self.number(entries, "wait_s", "", float, (0, MAX_SECONDS))
+        said: list[Said | Recorded] = []
         if "messages" in entries:
-            for index, item in enumerate(
-                self.items(entries["messages"].value, "messages", "a list of messages")
-            ):
-                one = self._said(item, f"messages[{index}]", said[-1].last_at if said else None)
+            listed = self.items(entries["messages"].value, "messages", "a list of messages")
+            for index, item in enumerate(listed):
+                one = self.said(item, f"messages[{index}]", said[-1].last_at if said else None)
                 if one is not None:
                     said.append(one)
         wait_ns = round((wait_s or 0.0) * _SECOND)
         if said and said[-1].last_at + wait_ns > LATEST_NS:
-            self.wrong(node.place, "wait_s", _TOO_LATE)
+            self.wrong(node.place, "wait_s", TOO_LATE)
         expected = self._expected(entries["expect"].value) if "expect" in entries else None
         if name is not None and not name.strip():
             self.wrong(entries["name"].value.place, "name", "must not be empty")
@@ -124,87 +107,6 @@ class _Reader(Nodes):
             wait_ns=wait_ns,
             expected=expected,
         )
-
-    def _said(self, node: Node, at: str, latest: int | None) -> Said | None:
-        before = len(self.faults)
-        entries = self.table(node, at, _SAID, "a message")
-        topic = self.scalar(entries, "topic", at, str)
-        if topic is not None and (
-            not topic or set("+#\0") & set(topic) or len(topic.encode()) > MAX_TOPIC_BYTES
-        ):
-            self.wrong(
-                entries["topic"].value.place, f"{at}.topic", "is no topic that a sensor can publish on"
-            )
-        payload = self._payload(node, entries, at)
-        interval_s = self.scalar(entries, "interval_s", at, float)
-        if interval_s is not None and not 0 <= interval_s <= _SECOND:
-            place = entries["interval_s"].value.place
-            self.wrong(place, f"{at}.interval_s", f"must lie in 0..{_SECOND}, not {interval_s:.15g}")
-            interval_s = None
-        interval_ns = round((1.0 if interval_s is None else interval_s) * _SECOND)
-        repeat = self.scalar(entries, "repeat", at, int)
-        if repeat is not None and not 1 <= repeat <= MAX_REPEAT:
-            self.wrong(
-                entries["repeat"].value.place, f"{at}.repeat", f"must lie in 1..{MAX_REPEAT}, not {repeat}"
-            )
-            repeat = None
-        arrival = self.time(entries, "at", at)
-        begins_at = arrival if arrival is not None else BEGIN_NS if latest is None else latest + interval_ns
-        if latest is not None and begins_at < latest:
-            self.wrong(entries["at"].value.place, f"{at}.at", "is before the message above arrives")
-        is_retained = self.scalar(entries, "retain", at, bool) or False
-        if len(self.faults) > before or topic is None or payload is None:
-            return None
-        said = Said(
-            topic=topic,
-            payload=payload,
-            at=begins_at,
-            interval_ns=interval_ns,
-            repeat=repeat or 1,
-            is_retained=is_retained,
-        )
-        if said.last_at > LATEST_NS:
-            self.wrong(node.place, at, _TOO_LATE)
-            return None
-        return said
-
-    def _payload(self, node: Node, entries: Mapping[str, Entry], at: str) -> bytes | str | JsonPayload | None:
-        given = [name for name in _PAYLOADS if name in entries]
-        if len(given) != 1:
-            if isinstance(node, Table):
-                self.wrong(
-                    node.place, at, f"expected one of {', '.join(_PAYLOADS)}, not {len(given)} of them"
-                )
-            return None
-        (name,) = given
-        entry = entries[name].value
-        if name == "json":
-            return JsonPayload(self.json(entry, f"{at}.json"))
-        if name == "payload" and isinstance(entry, Scalar) and is_nothing(entry):
-            return b""
-        text = self.scalar(entries, name, at, str)
-        if text is None or name == "payload":
-            return text
-        return (self._file if name == "file" else self._hex)(text, entry.place, f"{at}.{name}")
-
-    def _hex(self, text: str, place: Place, at: str) -> bytes | None:
-        try:
-            return bytes.fromhex(text)
-        except ValueError:
-            self.wrong(place, at, "expected pairs of hexadecimal digits")
-            return None
-
-    def _file(self, name: str, place: Place, at: str) -> bytes | None:
-        try:
-            path = self._path.parent / name
-            if path.is_file():  # a pipe would keep us waiting
-                with path.open("rb") as file:
-                    return file.read(MAX_FILE_BYTES)
-            reason = "is not a file" if path.exists() else "cannot be read: No such file or directory"
-        except OSError as error:
-            reason = f"cannot be read: {error.strerror}"
-        self.wrong(place, at, reason)
-        return None
 
     def _expected(self, node: Node) -> Expected:
         entries = self.table(node, "expect", _EXPECT, "what is expected")
@@ -233,9 +135,7 @@ class _Reader(Nodes):
             if isinstance(value, Scalar) and value.text == _ANY:
                 counts[reason] = None
                 continue
-            count = self.scalar(node.entries, reason, at, int)
-            if count is not None and count < 0:
-                self.wrong(value.place, f"{at}.{shortened(reason)}", f"must be at least 0, not {count}")
+            count = self.number(node.entries, reason, at, int, (0, None))
             counts[reason] = count
         return counts
 
@@ -246,10 +146,7 @@ class _Reader(Nodes):
             return None
         node, at = entries[name].value, f"expect.{name}"
         if isinstance(node, Scalar):
-            count = self.scalar(entries, name, "expect", int)
-            if count is not None and count < 0:
-                self.wrong(node.place, at, f"must be at least 0, not {count}")
-            return count
+            return self.number(entries, name, "expect", int, (0, None))
         found: list[Json] = []
         for index, item in enumerate(self.items(node, at, "a count or a list")):
             here = f"{at}[{index}]"

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final, TypeVar
 
 from gatewayd.config.document import Entry, Fault, Items, Node, Place, Scalar, Table
@@ -20,6 +21,7 @@ _LONGEST_NUMBER: Final = 40
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?", re.ASCII)
 _JSON_WORDS: Final = {"true": True, "false": False}
 T = TypeVar("T", int, float, str, bool)
+N = TypeVar("N", int, float)
 
 
 class Nodes:
@@ -74,6 +76,24 @@ class Nodes:
         assert isinstance(value, wanted)
         return value
 
+    def number(
+        self,
+        entries: Mapping[str, Entry],
+        name: str,
+        at: str,
+        wanted: type[N],
+        limits: tuple[int, int | None],
+    ) -> N | None:
+        """Return one of a mapping's values as a number within limits, both included; None where it isn't there."""
+        value = self.scalar(entries, name, at, wanted)
+        least, most = limits
+        if value is None or (value >= least and (most is None or value <= most)):
+            return value
+        here = f"{at}.{shortened(name)}" if at else shortened(name)
+        expected = f"must be at least {least}" if most is None else f"must lie in {least}..{most}"
+        self.wrong(entries[name].value.place, here, f"{expected}, not {value:.15g}")
+        return None
+
     def time(self, entries: Mapping[str, Entry], name: str, at: str) -> int | None:
         """Return one of a mapping's values as a time, ns since the Unix epoch; None where it isn't there."""
         text = self.scalar(entries, name, at, str)
@@ -108,6 +128,19 @@ class Nodes:
             self.wrong(node.place, at, "this number is too large; quote a text")
             return None
         return int(node.text) if number[2] is None and number[3] is None else float(node.text)
+
+
+def contents(path: Path, most: int) -> bytes | str:
+    """Return the first bytes of a file, or why it can't be read."""
+    try:
+        if path.is_file():  # a pipe would keep us waiting
+            with path.open("rb") as file:
+                return file.read(most)
+        return "is not a file" if path.exists() else "cannot be read: No such file or directory"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except ValueError:
+        return "cannot be read: not a path"
 
 
 def kind_of_node(node: Node) -> str:

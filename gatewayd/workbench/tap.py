@@ -58,45 +58,49 @@ class Tap:
 
     Args:
         prepared: As ``looked_on`` gives it.
-        now: Gateway clock, ns since the Unix epoch.
+        steady_now: A clock that never jumps, ns since the Unix epoch.
         shown_per_s: Messages told one by one; as many at once after a pause.
         teller: Tells in words; None: as JSON lines.
         is_raw: Whether messages themselves are told as well, in JSON.
     """
 
     def __init__(
-        self, prepared: Prepared, *, now: int, shown_per_s: int, teller: Teller | None, is_raw: bool
+        self, prepared: Prepared, *, steady_now: int, shown_per_s: int, teller: Teller | None, is_raw: bool
     ) -> None:
         self._tracer = Tracer(build_flow(prepared))
         self._teller, self._is_raw = teller, is_raw
-        self._shown_per_s, self._room, self._room_at = shown_per_s, float(shown_per_s), now
-        self._latest_at = self._began_at = self._now = now
+        self._shown_per_s, self._room, self._room_at = shown_per_s, float(shown_per_s), steady_now
+        self._began_at = self._steady_now = steady_now
+        self._latest_at = 0
         self._more = 0
-        self._more_at = now
+        self._more_at = steady_now
         self._lost: dict[str, Counter[str]] = {}
         self._requests = 0
 
-    def take(self, messages: Sequence[Message], *, now: int) -> Iterator[str]:
+    def take(self, messages: Sequence[Message], *, now: int, steady_now: int) -> Iterator[str]:
         """Take messages in; yield lines.
 
         Args:
             messages: In order of arrival; none: time has passed.
-            now: Gateway clock, ns since the Unix epoch; never falls.
+            now: Gateway clock, ns since the Unix epoch.
+            steady_now: The clock that never jumps.
         """
-        self._now = now
-        self._room = min(self._shown_per_s, self._room + self._shown_per_s * (now - self._room_at) / _SECOND)
-        self._room_at = now
+        self._steady_now = steady_now
+        grown = self._shown_per_s * (steady_now - self._room_at) / _SECOND
+        self._room, self._room_at = min(self._shown_per_s, self._room + grown), steady_now
         told = min(len(messages), int(self._room))
         self._room -= told
-        if self._more and (told or now - self._more_at >= _SECOND):
+        if self._more and (told or steady_now - self._more_at >= _SECOND):
             yield self._rest()
         for message in messages[:told]:
             at = self._next(now)
-            yield from self._lines(self._tracer.run(message, arrived_at=at, steady_at=at), message, at)
+            yield from self._lines(
+                self._tracer.run(message, arrived_at=at, steady_at=steady_now), message, at
+            )
         rest = messages[told:]
         if rest:
             yield from self._skim(rest, now)
-        trace = self._tracer.advance(now, now)
+        trace = self._tracer.advance(now, steady_now)
         if trace is not None:
             yield from self._lines(trace, None, now)
 
@@ -104,7 +108,7 @@ class Tap:
         """Yield what is left to be told, and the summary."""
         if self._more:
             yield self._rest()
-        figures, lasted_s = self._tracer.figures, (self._now - self._began_at) / _SECOND
+        figures, lasted_s = self._tracer.figures, (self._steady_now - self._began_at) / _SECOND
         if self._teller is None:
             yield _json(self._summary(figures, lasted_s))
         else:
@@ -120,9 +124,10 @@ class Tap:
     def _skim(self, messages: Sequence[Message], now: int) -> Iterator[str]:
         arrived_at = self._next(now) + np.arange(len(messages), dtype=np.int64) * _APART_NS
         self._latest_at = int(arrived_at[-1])
-        trace = self._tracer.run_all(messages, arrived_at=arrived_at, steady_at=arrived_at)
+        steady_at = np.full(len(messages), self._steady_now, dtype=np.int64)
+        trace = self._tracer.run_all(messages, arrived_at=arrived_at, steady_at=steady_at)
         if not self._more:
-            self._more_at = now
+            self._more_at = self._steady_now
         self._more += len(messages)
         for name, counts in trace.counts.items():
             self._lost.setdefault(name, Counter()).update(counts)
@@ -143,8 +148,12 @@ class Tap:
         return self._teller.more(more, lost)
 
     def _next(self, now: int) -> int:
-        """Return the next arrival: after the one before, so that no two windows end at one instant."""
-        self._latest_at = max(now, self._latest_at + _APART_NS)
+        """Return the next arrival: after the one before, so that no two windows end at one instant.
+
+        Unless the clock was set back: then it is what the clock says, as the daemon has it.
+        """
+        is_set_back = self._latest_at - now > _SECOND
+        self._latest_at = now if is_set_back else max(now, self._latest_at + _APART_NS)
         return self._latest_at
 
     def _summary(self, figures: LineFigures, lasted_s: float) -> Document:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -196,7 +197,15 @@ def test_an_interrupt_ends_it_with_the_summary(tmp_path, broker):
         code, lines, error = tap.end()
     assert (code, error) == (0, "")
     assert any(line.startswith("messages:    1 in ") for line in lines)
-    assert "Received DISCONNECT from gw-1-tap-" in broker.log_text()
+    log = broker.log_text()
+    assert "Received DISCONNECT from gw-1-tap-" in log
+    assert re.search(r" as gw-1-tap-[0-9a-f]{8} \(p2, c1, k30\)", log), (
+        "not a session that ends with the link"
+    )
+    assert re.findall(r"gw-1-tap-[0-9a-f]{8} ([012]) (\S+)$", log, re.MULTILINE) == [
+        ("0", "site/+/telemetry"),
+        ("0", "room/+"),
+    ]
 
 
 @pytest.mark.parametrize(

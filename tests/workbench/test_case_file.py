@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.errors import ConfigError
-from gatewayd.workbench.case import BEGIN_NS, JsonPayload
-from gatewayd.workbench.case_file import MAX_REPEAT, parse_cases, read_cases
+from gatewayd.workbench.case_file import parse_cases, read_cases
+from gatewayd.workbench.case_messages import MAX_REPEAT
 
-SECOND = 10**9
 PATH = Path("x.cases.yaml")
 
 
@@ -109,49 +108,6 @@ def test_any_file_is_cases_or_problems(data):
             next(iter(said.messages()))
 
 
-def test_messages_follow_each_other_at_their_intervals():
-    case = one(
-        """
-    - {topic: a, payload: x}
-    - {topic: a, payload: x}
-    - {topic: a, payload: x, interval_s: 0.5, repeat: 3}
-    - {topic: a, payload: x, at: "2023-11-14T22:20:00Z"}
-    - {topic: a, payload: x, interval_s: 0}
-    - {topic: a, payload: x, at: 1700000400.5}
-"""
-    )
-    assert [(said.at - BEGIN_NS) / SECOND for said in case.said] == [0, 1, 1.5, 400, 400, 400.5]
-    assert [said.repeat for said in case.said] == [1, 1, 3, 1, 1, 1]
-
-
-def test_payloads_come_in_four_ways(tmp_path):
-    (tmp_path / "x.bin").write_bytes(b"\x00\x01")
-    path = tmp_path / "cases.yaml"
-    path.write_text(
-        """
-- name: n
-  messages:
-    - {topic: a, json: {a: [1, 2.5, "{at}", true, ~]}}
-    - {topic: a, payload: 21.50, retain: true}
-    - {topic: a, payload: ""}
-    - {topic: a, payload: }
-    - {topic: a, hex: 0a FF}
-    - {topic: a, file: x.bin}
-  expect: {}
-"""
-    )
-    (case,) = read_cases([path])
-    assert [said.payload for said in case.said] == [
-        JsonPayload({"a": [1, 2.5, "{at}", True, None]}),
-        "21.50",
-        "",
-        b"",
-        b"\x0a\xff",
-        b"\x00\x01",
-    ]
-    assert [said.is_retained for said in case.said] == [False, True, False, False, False, False]
-
-
 def test_expectations_are_counts_or_lists_or_nothing():
     expected = one(
         expect="""
@@ -207,50 +163,9 @@ def test_what_is_wrong_with_a_case_is_told_with_its_place(text, problems):
     assert sorted(told(text)) == problems
 
 
-@pytest.mark.parametrize(
-    ("message", "problem"),
-    [
-        ("5", "expected a message as 'key: value', not 5"),
-        ("{payload: x}", "the key 'topic' is missing"),
-        ("{topic: a}", "expected one of payload, json, hex, file, not 0 of them"),
-        ("{topic: a, payload: x, hex: ff}", "expected one of payload, json, hex, file, not 2 of them"),
-        ("{topic: a/+, payload: x}", "topic: is no topic that a sensor can publish on"),
-        ("{topic: '', payload: x}", "topic: is no topic that a sensor can publish on"),
-        ("{topic: a, payload: [x]}", "payload: expected a single value, not a list"),
-        ("{topic: a, hex: f}", "hex: expected pairs of hexadecimal digits"),
-        ("{topic: a, file: nowhere.bin}", "file: cannot be read: No such file or directory"),
-        ("{topic: a, file: .}", "file: is not a file"),
-        ('{topic: a, file: "\\0"}', "file: cannot be read: No such file or directory"),
-        ("{topic: a, payload: x, repeat: 0}", "repeat: must lie in 1..100000, not 0"),
-        ("{topic: a, payload: x, repeat: many}", "repeat: expected a whole number, not many"),
-        ("{topic: a, payload: x, interval_s: -1}", "interval_s: must lie in 0..1000000000, not -1"),
-        ("{topic: a, payload: x, retain: maybe}", "retain: expected true or false, not maybe"),
-        ("{topic: a, payload: x, at: soon}", "at: expected a time, RFC 3339 or seconds since 1970, not soon"),
-        (
-            "{topic: a, payload: x, at: 2261-01-01, interval_s: 1000000000, repeat: 2}",
-            "goes beyond the year 2261, where nanoseconds end",
-        ),
-    ],
-)
-def test_what_is_wrong_with_a_message_is_told(message, problem):
-    ((fault),) = parse(f"- {{name: x, expect: {{}}, messages: [{message}]}}")[1]
-    assert fault.message.removeprefix("messages[0]").removeprefix(".").removeprefix(": ") == problem
-
-
 def test_a_wait_ends_where_nanoseconds_do():
     text = "- {name: x, messages: [{topic: a, payload: x, at: 2261-01-01}], wait_s: 1000000000, expect: {}}"
     assert told(text) == ["1:3: wait_s: goes beyond the year 2261, where nanoseconds end"]
-
-
-def test_time_does_not_run_back():
-    text = """
-- name: x
-  messages:
-    - {topic: a, payload: x}
-    - {topic: a, payload: x, at: 1699999999}
-  expect: {}
-"""
-    assert told(text) == ["5:34: messages[1].at: is before the message above arrives"]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Nodes as JSON values, and how a node is named in a message."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.config.document import read_node
-from gatewayd.workbench.nodes import Nodes, kind_of_node, shortened
+from gatewayd.workbench.nodes import Nodes, contents, kind_of_node, shortened
 
 
 def read(text):
@@ -86,7 +87,41 @@ def test_a_node_is_named_by_what_it_is(text, kind):
     assert kind_of_node(node) == kind
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("here", b"12"),
+        (".", "is not a file"),
+        ("pipe", "is not a file"),
+        ("nowhere", "cannot be read: No such file or directory"),
+        ("x" * 300, "cannot be read: File name too long"),
+    ],
+)
+def test_a_file_is_read_up_to_a_limit_or_it_is_said_why_not(tmp_path, name, found):
+    (tmp_path / "here").write_bytes(b"123")
+    os.mkfifo(tmp_path / "pipe")
+    assert contents(tmp_path / name, 2) == found
+
+
 @given(st.text())
 def test_a_key_stays_within_a_message(key):
     assert len(shortened(key)) <= 64
     assert shortened(key).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "problem"),
+    [
+        ((0, None), 0, None),
+        ((0, None), -1, "x.n: must be at least 0, not -1"),
+        ((1, 9), 9, None),
+        ((1, 9), 10, "x.n: must lie in 1..9, not 10"),
+    ],
+)
+def test_a_number_is_held_to_its_limits(limits, value, problem):
+    node, _ = read_node(f"{{n: {value}}}".encode(), empty="empty")
+    nodes = Nodes([])
+    found = nodes.number(node.entries, "n", "x", int, limits)
+    assert (found, [fault.message for fault in nodes.faults]) == (
+        (value, []) if problem is None else (None, [problem])
+    )

@@ -44,7 +44,11 @@ def prepared(tmp_path_factory):
 def make_tap(prepared, *, shown_per_s=20, as_json=False, streams=(), is_raw=False):
     chosen = looked_on(prepared, streams)
     teller = None if as_json else Teller(chosen.settings, is_coloured=False, is_raw=is_raw)
-    return Tap(chosen, now=NOW, shown_per_s=shown_per_s, teller=teller, is_raw=is_raw)
+    return Tap(chosen, steady_now=NOW, shown_per_s=shown_per_s, teller=teller, is_raw=is_raw)
+
+
+def take(tap, messages, *, now):
+    return tap.take(messages, now=now, steady_now=now)
 
 
 def said(second, a, device="p1"):
@@ -76,7 +80,7 @@ def test_a_stream_that_is_not_there_is_named(prepared):
 def test_readings_scores_losses_and_alerts_are_told_in_order(prepared):
     tap = make_tap(prepared)
     values = (1.0, 2.0, 1.0, 500.0, 90.0)
-    lines = list(tap.take([said(second, a) for second, a in enumerate(values)], now=NOW))
+    lines = list(take(tap, [said(second, a) for second, a in enumerate(values)], now=NOW))
     assert [line[26:] for line in lines] == [
         "pump/p1  a 1 bar",
         "pump/p1  unscored warming_up",
@@ -97,19 +101,34 @@ def test_readings_scores_losses_and_alerts_are_told_in_order(prepared):
 def test_what_comes_faster_is_counted_but_its_alerts_are_told(prepared):
     tap = make_tap(prepared, shown_per_s=3)
     calm = [said(second, float(second % 2)) for second in range(9)]
-    lines = list(tap.take([*calm, said(9, 99.0), (b"site/p1/telemetry", b"x", 0x30, 0)], now=NOW))
+    lines = list(take(tap, [*calm, said(9, 99.0), (b"site/p1/telemetry", b"x", 0x30, 0)], now=NOW))
     assert sum(" a " in line and "score" not in line for line in lines) == 3
     assert [line for line in lines if "ALERT" in line] == [lines[-1]]
-    later = list(tap.take([], now=NOW + SECOND // 2))
+    later = list(take(tap, [], now=NOW + SECOND // 2))
     assert later == []
-    assert list(tap.take([], now=NOW + SECOND)) == ["… 8 more: 1 rejected not_json"]
-    assert list(tap.take([], now=NOW + 2 * SECOND)) == []
+    assert list(take(tap, [], now=NOW + SECOND)) == ["… 8 more: 1 rejected not_json"]
+    assert list(take(tap, [], now=NOW + 2 * SECOND)) == []
+
+
+def test_a_clock_that_is_set_neither_hurries_nor_stops_it(prepared):
+    """What is told, and when somebody is silent, goes by the clock that never jumps; arrivals by the gateway's."""
+    tap = make_tap(prepared, shown_per_s=2, as_json=True)
+    day = 86_400 * SECOND
+    lines = list(tap.take([said(0, 1.0), said(1, 1.0), said(2, 1.0)], now=NOW, steady_now=NOW))
+    assert sum('"reading"' in line for line in lines) == 2
+    lines = list(tap.take([said(3, 1.0)], now=NOW + day, steady_now=NOW))
+    assert lines == []
+    lines = list(tap.take([said(4, 1.0)], now=NOW - day, steady_now=NOW + SECOND))
+    assert [json.loads(line)["kind"] for line in lines] == ["more", "reading", "dropped"]
+    assert json.loads(lines[-1])["reason"] == "future"
+    (line,) = tap.take([], now=NOW - day, steady_now=NOW + 61 * SECOND)
+    assert json.loads(line)["condition"] == "silent"
 
 
 def test_after_a_pause_messages_are_told_again(prepared):
     tap = make_tap(prepared, shown_per_s=2)
-    list(tap.take([said(second, 1.0) for second in range(4)], now=NOW))
-    lines = list(tap.take([said(5, 1.0)], now=NOW + SECOND // 2))
+    list(take(tap, [said(second, 1.0) for second in range(4)], now=NOW))
+    lines = list(take(tap, [said(5, 1.0)], now=NOW + SECOND // 2))
     assert lines[0] == "… 2 more"
     assert lines[1].endswith("pump/p1  a 1 bar")
 
@@ -121,7 +140,7 @@ def test_every_message_is_told_or_counted_as_more(prepared, bursts):
     lines = []
     for count, later in bursts:
         now += later
-        lines += tap.take([said(second + index, 1.0) for index in range(count)], now=now)
+        lines += take(tap, [said(second + index, 1.0) for index in range(count)], now=now)
         second += count
     lines += tap.end()
     found = [json.loads(line) for line in lines]
@@ -133,20 +152,22 @@ def test_every_message_is_told_or_counted_as_more(prepared, bursts):
 
 def test_silence_is_told_when_it_is_due(prepared):
     tap = make_tap(prepared)
-    list(tap.take([said(0, 1.0)], now=NOW))
-    assert list(tap.take([], now=NOW + 59 * SECOND)) == []
-    (line,) = tap.take([], now=NOW + 61 * SECOND)
+    list(take(tap, [said(0, 1.0)], now=NOW))
+    assert list(take(tap, [], now=NOW + 59 * SECOND)) == []
+    (line,) = take(tap, [], now=NOW + 61 * SECOND)
     assert "pump/p1  ALERT raised: silent" in line
 
 
 def test_the_summary_adds_up_and_names_the_busiest_devices(prepared):
     tap = make_tap(prepared)
     list(
-        tap.take(
-            [said(0, 1.0), said(0, 500.0, "p2"), said(1, 2.0), (b"site/p1/telemetry", b"x", 0x30, 0)], now=NOW
+        take(
+            tap,
+            [said(0, 1.0), said(0, 500.0, "p2"), said(1, 2.0), (b"site/p1/telemetry", b"x", 0x30, 0)],
+            now=NOW,
         )
     )
-    list(tap.take([], now=NOW + 2 * SECOND))
+    list(take(tap, [], now=NOW + 2 * SECOND))
     assert list(tap.end()) == [
         "messages:    4 in 2.0 s, 2.0/s",
         "readings:    3 of 2 devices; 0 wait in open windows",
@@ -162,7 +183,7 @@ def test_the_summary_adds_up_and_names_the_busiest_devices(prepared):
 
 def test_the_summary_of_many_devices_stays_short(prepared):
     tap = make_tap(prepared)
-    list(tap.take([said(0, 1.0, f"p{index}") for index in range(23)], now=NOW))
+    list(take(tap, [said(0, 1.0, f"p{index}") for index in range(23)], now=NOW))
     lines = list(tap.end())
     assert lines[0].startswith("… 3 more")
     assert lines[-1] == "  and 3 more devices"
@@ -171,7 +192,7 @@ def test_the_summary_of_many_devices_stays_short(prepared):
 
 def test_as_json_every_line_is_a_document_and_the_last_is_the_summary(prepared):
     tap = make_tap(prepared, as_json=True, is_raw=True, shown_per_s=2)
-    lines = list(tap.take([said(0, 1.0), said(1, 500.0), said(2, 500.0), said(3, 2.0)], now=NOW))
+    lines = list(take(tap, [said(0, 1.0), said(1, 500.0), said(2, 500.0), said(3, 2.0)], now=NOW))
     found = [json.loads(line) for line in [*lines, *tap.end()]]
     assert [one["kind"] for one in found] == [
         "message",
@@ -213,5 +234,5 @@ streams:
     tap = make_tap(prepare(path))
     sparkplug = pytest.importorskip("tests.support.sparkplug")
     del sparkplug
-    list(tap.take([(b"spBv1.0/g/NDATA/n", b"\x08\x01\x18\x05", 0x30, 0)], now=NOW))
+    list(take(tap, [(b"spBv1.0/g/NDATA/n", b"\x08\x01\x18\x05", 0x30, 0)], now=NOW))
     assert list(tap.end())[-1] == "requests to sensors, not sent: 1"
