@@ -323,6 +323,7 @@ class Flow:
             if not take(stream, earlier):
                 restarted.append(stream.name)
             stream.verdicts.withdraw(self.last_words)
+            stream.verdicts.tell_again(self.last_words)
             lost = _standing(earlier) - stream.verdicts.decider.standing
             if lost > 0:
                 self.abandoned_alerts[stream.name] = lost

@@ -99,6 +99,9 @@ class Verdicts:
         self._encoder, self._devices = encoder, devices
         self._publishes, self._home_assistant = settings.publish.predictions, home_assistant
         self._announced: set[int] = set()
+        # What retained messages look like and where they stand: an earlier form's may be elsewhere.
+        self._manner = repr((settings.publish, watched_by(settings, spec)))
+        self._is_told_otherwise = False  # by the latest ``restore``
         self._watched = set(watched_by(settings, spec))
         self._is_plain = encoder.encoding != "sparkplug_b"
         self._floor = np.array([settings.channels[c.name].resolution or 0.0 for c in spec.channels])
@@ -144,6 +147,19 @@ class Verdicts:
         watched = {one for one in self._watched if one[0] not in self._measured_anew}
         self._publish(self.decider.alarms.withdraw(watched), outcome)
         self._measured_anew.clear()
+
+    def tell_again(self, outcome: Outcome) -> None:
+        """Retain what stands and what devices there are once more, where an earlier form did so in another manner."""
+        if not self._is_told_otherwise:
+            return
+        self._is_told_otherwise = False
+        self.announce(outcome)
+        if self._encoder.retains_alerts:
+            outcome.publications.extend(
+                self._encoder.alert_state(alert, self._devices.known[alert.device])
+                for alert in self.decider.alarms.standing
+                if self._flood is None or not self._flood.holds(alert.id)
+            )
 
     def expire(self, now: int, outcome: Outcome) -> None:
         """Do what is due to alerts by the gateway's clock: shelvings end, and floods."""
@@ -201,6 +217,7 @@ class Verdicts:
             "input_drift": None if self._input_drift is None else self._input_drift.state(),
             "score_drift": None if self._score_drift is None else self._score_drift.state(),
             "announced": sorted(self._announced),
+            "manner": self._manner,
             **self.counters(),
         }
 
@@ -223,6 +240,7 @@ class Verdicts:
             else:
                 self._measured_anew.add(name)
         self._announced = set(cast("list[int]", state["announced"]))
+        self._is_told_otherwise = state.get("manner") != self._manner
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return all counters, by name."""

@@ -415,6 +415,45 @@ def test_what_was_retained_of_a_stream_that_is_gone_is_taken_back():
     assert words == {p.topic: b"" for p in told if p.retain}
 
 
+@pytest.mark.parametrize("goes_on", ["adopt", "restore"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"publish": {"topic": "elsewhere/{device}"}},
+        {"alert": {"silent_after_s": 60.0}},
+    ],
+)
+def test_what_is_retained_is_told_again_where_it_stands_elsewhere_or_says_more(change, goes_on):
+    def flow(**more):
+        publish = {"to": "cloud", "topic": "out/{device}", "alert_state": True, "home_assistant": {}}
+        alert = {"raise": "1 of 1", "clear": "1 of 1"}
+        return make_flow(
+            plan(
+                length=1,
+                hop=1,
+                publish={**publish, **more.get("publish", {})},
+                alert={**alert, **more.get("alert", {})},
+            )
+        )
+
+    def standing(publications, retained):
+        for one in publications:
+            retained[one.topic] = one.payload
+        return {topic: payload for topic, payload in retained.items() if payload}
+
+    old, fresh = flow(), flow(**change)
+    told = [one for one in run(old, [message("site/l/d", 0, 9.0)]).publications if one.retain]
+    expected = [one for one in run(fresh, [message("site/l/d", 0, 9.0)]).publications if one.retain]
+    new = flow(**change)
+    if goes_on == "adopt":
+        new.adopt(old)
+    else:
+        new.restore(old.state())
+    seen = standing(new.last_words.publications, {one.topic: one.payload for one in told})
+    for one in expected:
+        assert seen[one.topic] == one.payload
+
+
 @pytest.mark.parametrize("cut", range(9))
 def test_a_clock_that_is_set_begins_the_windows_of_streams_without_time_anew(cut):
     """A gateway that starts in 1970 and is told the time after its fourth message."""
