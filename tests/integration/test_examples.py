@@ -372,6 +372,24 @@ def test_wearable_a_heart_out_of_step_is_told_and_nothing_of_the_other_wearer(tm
     assert lost(figures) == {"dropped": {"out_of_range": 3}, "unscored": {"warming_up": 2 * 300}}
 
 
+def test_wearable_what_waits_goes_on_when_the_strap_is_taken_off(tmp_path, make_broker):
+    port, straps = make_broker().port, Wearables()
+    text = moved("wearable-heart-rate.yaml", port, idle_timeout_s=2, silent_after_s=3)
+    with (
+        Client(port) as ward,
+        Client(port, "gatewayd/#") as people,
+        Daemon(tmp_path, text) as daemon,
+    ):
+        daemon.ready()
+        say(ward, (message for second in range(30) for message in straps.second("w1", START_S + second)))
+        people.wait_for("/alert", 1)
+        figures = figures_where(daemon, alerts_standing=1)
+    assert told(people) == [("wearer", "w1", "silent", None, "raised")]
+    assert adds_up(figures)
+    # a row at each second from the first one that both channels were known at
+    assert (figures["waiting"], figures["grid_rows"]) == (0, 29)
+
+
 def test_traffic_a_blocked_lane_is_told_with_its_site(tmp_path, make_broker):
     port, site = make_broker().port, RoadSite("A9-km512", ["L1", "L2", "L3"])
     with (
