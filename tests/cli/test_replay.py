@@ -82,6 +82,21 @@ def test_a_table_gives_the_same_byte_for_byte_and_so_does_another_run(folder):
     assert replay(folder, folder / "r.jsonl").stdout_bytes == messages.stdout_bytes
 
 
+def test_parquet_gives_the_same_too(folder, tmp_path):
+    core = pytest.importorskip("arro3.core", reason="needs the extra 'parquet'")
+    io = pytest.importorskip("arro3.io", reason="needs the extra 'parquet'")
+    head, *rows = (folder / "r.csv").read_text().splitlines()
+    columns = dict(zip(head.split(","), zip(*(row.split(",") for row in rows), strict=True), strict=True))
+    arrays = {name: core.Array(columns[name], type=core.DataType.string()) for name in ("line", "device")}
+    micros = [round(float(at) * 1000) * 1000 for at in columns["ts"]]
+    arrays["ts"] = core.Array(micros, type=core.DataType.int64()).cast(core.DataType.timestamp("us"))
+    for name in NAMES:
+        arrays[name] = core.Array([float(cell) for cell in columns[name]], type=core.DataType.float64())
+    path = tmp_path / "r.parquet"
+    io.write_parquet(core.Table.from_pydict(arrays), path)
+    assert replay(folder, path).stdout_bytes == replay(folder, folder / "r.csv").stdout_bytes
+
+
 def test_alerts_alone_can_be_written_to_a_file_that_is_not_there(folder, tmp_path):
     output = tmp_path / "out.jsonl"
     done = replay(folder, folder / "r.jsonl", "-o", output, "--no-predictions")
