@@ -52,6 +52,7 @@ def find_problems(settings: Settings) -> list[Finding]:
         found += _pictures(at, stream)
         found += _ranges(at, stream)
         found += _time(at, stream)
+        found += _durations(at, stream)
         found += _windows(at, stream)
         found += _alerts(at, stream)
         found += _results(at, stream, settings)
@@ -188,6 +189,21 @@ def _time(at: Loc, stream: StreamSettings) -> Iterator[Finding]:
         most = align.every_s * _MOST_GRID_ROWS
         message = f"must be at most {most:g} ({_MOST_GRID_ROWS} times every_s), not {align.max_gap_s:g}"
         yield Finding(where, message, (where, (*at, "align", "every_s")))
+
+
+_SHORTEST_S, _LONGEST_S = 1e-6, 1e9  # counted in nanoseconds, in 64 bits: thirty years leave room to add two
+
+
+def _durations(at: Loc, section: BaseModel) -> Iterator[Finding]:
+    for name in type(section).model_fields:
+        value, where = getattr(section, name), (*at, name)
+        if isinstance(value, BaseModel):
+            yield from _durations(where, value)
+        elif name.endswith("_s") and isinstance(value, float) and value:  # 0 is none, where it may be
+            if _SHORTEST_S <= value <= _LONGEST_S:
+                continue
+            message = f"must be at least {_SHORTEST_S:f} and at most {_LONGEST_S:.0f}, not {value:g}"
+            yield Finding(where, message, (where,))
 
 
 def _windows(at: Loc, stream: StreamSettings) -> Iterator[Finding]:

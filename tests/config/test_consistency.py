@@ -49,6 +49,9 @@ def test_a_consistent_file_has_no_problem():
         ({"topic": "site/#", "format": "json_list"}, "streams.pump.topic", "tells devices apart"),
         ({"alert": {"out_of_range": True}}, "streams.pump.alert.out_of_range", "no channel has min or max"),
         ({"topic": "site/{kind}/{device}"}, "streams.pump.topic", "gatewayd's own name"),
+        ({"max_age_s": 1e300}, "streams.pump.max_age_s", "must be at least 0.000001 and at most 1000000000"),
+        ({"window": {"duration_s": 1e-10}}, "streams.pump.window.duration_s", "must be at least 0.000001"),
+        ({"alert": {"flood": {"within_s": 1e-9}}}, "streams.pump.alert.flood.within_s", "at least 0.000001"),
         (
             {"publish": {"to": "cloud", "topic": "x/{lime}"}},
             "streams.pump.publish.topic",
