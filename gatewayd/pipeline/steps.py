@@ -328,12 +328,19 @@ class Steps:
         assert self._silence is not None
         events: list[_Event] = []
         quiet = [(0, who) for who in self._silent]
+        before = {who: self._last_heard(who) for _, who, _ in gone}  # which touching changes
         for row, devices, since in self._silence.touch(device, steady_at):
             for who, then in zip(devices.tolist(), since.tolist(), strict=True):
                 events.append(_Event(row, then + self._silent_ns, "silent", who, then))
                 quiet.append((row, who))
         for row, who, then in gone:
-            events.append(_Event(row, then, "silent", who, then))
+            own = np.flatnonzero(device[:row] == who)
+            last = int(steady_at[int(own[-1])]) if len(own) else before[who]
+            if last is not None and then - last >= self._silent_ns:
+                # silent for long enough before that was said: told as a tick would have told it
+                events.append(_Event(row, last + self._silent_ns, "silent", who, last))
+            else:
+                events.append(_Event(row, then, "silent", who, then))
             quiet.append((row, who))
         present = set(device.tolist()) if quiet else ()
         for row, who in quiet:
@@ -341,6 +348,13 @@ class Steps:
                 heard = row + int(own[0])
                 events.append(_Event(heard, int(steady_at[heard]), "heard", who, int(steady_at[heard])))
         return events
+
+    def _last_heard(self, device: int) -> int | None:
+        assert self._silence is not None
+        try:
+            return self._silence.since(device)
+        except KeyError:
+            return None  # known, but by messages without any of our channels
 
     def _happen(self, event: "_Event") -> Iterator[WindowBatch | Turn]:
         device = np.array([event.device], dtype=np.int64)
