@@ -74,7 +74,7 @@ class Bytes:
         self.length = length
         self.most = 0
 
-    def decode(self, payloads):
+    def decode(self, payloads, arrived_at=None):
         self.most = max(self.most, len(payloads))
         good = [index for index, payload in enumerate(payloads) if len(payload) == self.length]
         return Decoded(
@@ -208,3 +208,30 @@ def test_a_camera_that_sends_no_more_is_silent_and_heard_again():
     now = np.array([later + SECOND])
     cleared = flow.run([(b"cam/d0", bytes(12), 0x30, 0)], now, now).changes
     assert [(change.alert.condition, change.alert.state) for change in cleared] == [("silent", "cleared")]
+
+
+def test_a_reload_with_a_model_of_another_size_keeps_alerts_and_counts():
+    before, after = make_flow(), make_flow(side=3)
+    feed(before, timed_of([(0, 0, 12, 255, False)]))
+    assert before.figures().alerts_standing == 1
+    assert after.adopt(before) == ["camera"]
+    at = ARRIVED + 10 * SECOND
+    changes = after.run([(b"cam/d0", bytes(27), 0x30, 0)], np.array([at])).changes
+    assert [change.alert.state for change in changes] == ["cleared"]
+    figures = after.figures()
+    assert (figures.readings, figures.scored, figures.dropped, figures.alerts_standing) == (2, 2, {}, 0)
+    assert_sums(figures)
+
+
+def test_readings_take_the_place_of_pictures_by_a_reload_and_the_other_way_round():
+    pictures, readings = make_flow(), Flow("gw", [plan("camera", topic="cam/{device}", length=1, hop=1)])
+    feed(pictures, timed_of([(0, 0, 12, 40, False)]))
+    assert readings.adopt(pictures) == ["camera"]
+    document = b'{"ts": 1700000200, "a": 1, "b": 2}'
+    readings.run([(b"cam/d0", document, 0x30, 0)], np.array([ARRIVED + 200 * SECOND]))
+    assert readings.figures().scored == 2
+    again = make_flow()
+    assert again.adopt(readings) == ["camera"]
+    feed(again, timed_of([(0, 0, 12, 40, False)]))
+    assert again.figures().scored == 3
+    assert_sums(again.figures())
