@@ -21,6 +21,20 @@ from gatewayd.workbench.table_messages import read_tables
 Form = Literal["auto", "messages", "table"]
 
 _ALERTS_SHOWN = 50  # devices
+# counters by reason, in the order of a reading's journey
+_LOSSES = (
+    "refused",
+    "rejected",
+    "unread",
+    "untimed",
+    "dropped",
+    "removed",
+    "clipped",
+    "marked",
+    "saturated",
+    "unscored",
+    "alerts_withheld",
+)
 
 
 @click.command("replay")
@@ -149,16 +163,7 @@ def _summary(figures: LineFigures, tally: Tally, unread: Unread, took_s: float) 
         f"{figures.alerts_standing} standing"
     )
     yield from _alerts(tally)
-    for name in (
-        "refused",
-        "rejected",
-        "unread",
-        "untimed",
-        "dropped",
-        "removed",
-        "unscored",
-        "alerts_withheld",
-    ):
+    for name in _LOSSES:
         yield from _losses(name, getattr(figures, name), figures.examples)
     for reason, count in sorted(unread.counts.items()):
         yield f"lines left out, {reason}: {count}, first {unread.examples[reason]}"
