@@ -371,9 +371,8 @@ class Verdicts:
         # A window without a score says nothing here either: what it showed would come out at no decision.
         is_finite = np.isfinite(scores.score)
         if self._input_drift is not None:
-            total = np.zeros((len(windows), z.shape[2]))
-            for sample in range(z.shape[1]):  # sample by sample: no sum depends on its neighbours
-                total += z[:, sample]
+            # sample by sample: every partial sum is a result, so none depends on its neighbours
+            total = np.add.accumulate(z, axis=1, dtype=np.float64)[:, -1]
             mean = np.where(is_finite[:, None], total / z.shape[1], np.nan)
             for change in self._input_drift.update(windows.device, mean, windows.end):
                 found.setdefault((change.device, change.at), []).append(("input_drift", change))
