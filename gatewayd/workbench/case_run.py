@@ -58,15 +58,13 @@ class _Run:
 
     def pass_time(self, until: int) -> None:
         """Do all that is due up to an instant, each at its own."""
-        due = self._due()
-        while due is not None and due <= until:
+        before, due = None, self._due()
+        while due is not None and due <= until and due != before:  # the same again stays due until more comes
             self.now = max(self.now, due)
             trace = self.tracer.advance(self.now, self.now)
-            if trace is not None:
-                self.note(trace)
+            assert trace is not None, "something was due"
+            self.note(trace)
             before, due = due, self._due()
-            if due == before:
-                break  # it stays due until more comes
         self.now = until
 
     def note(self, trace: Trace) -> None:

@@ -139,8 +139,6 @@ def contents(path: Path, most: int) -> bytes | str:
         return "is not a file" if path.exists() else "cannot be read: No such file or directory"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    except ValueError:
-        return "cannot be read: not a path"
 
 
 def kind_of_node(node: Node) -> str:

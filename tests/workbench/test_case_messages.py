@@ -1,5 +1,6 @@
 """Messages of a case file: each way of saying them, when they arrive, and what is wrong with them."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from gatewayd.workbench.case import BEGIN_NS, JsonPayload
 from gatewayd.workbench.case_file import parse_cases, read_cases
+from gatewayd.workbench.case_messages import MAX_REPEAT
 
 SECOND = 10**9
 PATH = Path("x.cases.yaml")
@@ -160,6 +162,27 @@ def test_what_is_wrong_with_a_recording_is_told(tmp_path, lines, problem):
 def test_a_recording_that_is_not_there_is_told():
     _, (fault,) = parse("- {name: n, messages: [{recording: nowhere.jsonl}], expect: {}}")
     assert fault.message == "messages[0].recording: cannot be read: No such file or directory"
+
+
+def test_a_recording_that_is_cut_off_is_told(tmp_path):
+    (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(b'{"topic": "a", "payload": 1}\n' * 9)[:-9])
+    text = "- {name: n, messages: [{recording: r.jsonl.gz}], expect: {}}"
+    _, (fault,) = parse(text, tmp_path / "x.cases.yaml")
+    assert "r.jsonl.gz" in fault.message
+    assert "cannot be read" in fault.message
+
+
+def test_a_recording_is_no_longer_than_repetitions_are(tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"topic": "a", "payload": 1}\n' * (MAX_REPEAT + 1))
+    _, (fault,) = parse(
+        "- {name: n, messages: [{recording: r.jsonl}], expect: {}}", tmp_path / "x.cases.yaml"
+    )
+    assert fault.message == "messages[0].recording: holds more than 100000 messages"
+
+
+def test_a_recording_is_a_file():
+    _, (fault,) = parse("- {name: n, messages: [{recording: [a]}], expect: {}}")
+    assert fault.message == "messages[0].recording: expected a single value, not a list"
 
 
 def test_a_recording_that_never_ends_is_none():

@@ -85,6 +85,12 @@ def test_a_case_may_say_nothing_at_all():
     assert (found.readings, found.predictions, found.alerts) == ([], [], [])
 
 
+def test_only_predictions_and_alerts_are_told():
+    publish = {"to": "cloud", "topic": "out/{stream}/{device}", "alert_state": True}
+    found = run(READINGS, publish=publish)
+    assert (len(found.predictions), len(found.alerts)) == (1, 1)
+
+
 TOPICS = st.sampled_from(["site/l1/p1", "site/l1/p{n}", "else/where", "site//"])
 PAYLOADS = st.sampled_from(
     ["json: {ts: '{at}', a: 1, b: 2}", "json: [{at: 1}]", "payload: '{at_iso}'", "hex: ff", "json: ~"]

@@ -94,6 +94,7 @@ def test_a_node_is_named_by_what_it_is(text, kind):
         (".", "is not a file"),
         ("pipe", "is not a file"),
         ("nowhere", "cannot be read: No such file or directory"),
+        ("\0", "cannot be read: No such file or directory"),
         ("x" * 300, "cannot be read: File name too long"),
     ],
 )

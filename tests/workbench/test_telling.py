@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.config.settings import Settings
-from gatewayd.pipeline.trace import Tracer
+from gatewayd.domain.verdict import Publication
+from gatewayd.pipeline.flow import Outcome
+from gatewayd.pipeline.trace import Trace, Tracer
 from gatewayd.workbench.telling import Teller, clock, events, payload_document, printable
 from tests.support.flows import ARRIVED, make_flow, message, plan
 
@@ -112,6 +114,58 @@ def test_raw_shows_the_message_first():
     lines = tell([said], is_raw=True)
     assert lines[0] == f"{AT}  site/l1/p1  {said[1].decode()}"
     assert len(lines) == 2
+
+
+def trace_of(*publications, **counts):
+    return Trace(readings=(), counts=counts, outcome=Outcome(publications=list(publications)))
+
+
+def publication(kind, document):
+    return Publication(
+        broker="cloud", kind=kind, topic="t", payload=json.dumps(document).encode(), qos=0, retain=False
+    )
+
+
+def test_a_loss_that_came_of_waiting_has_no_message():
+    teller = Teller(settings(plan()), is_coloured=False, is_raw=True)
+    assert list(teller.lines(trace_of(dropped={"partial": 3}), None, ARRIVED)) == [
+        f"{AT}  dropped partial x 3"
+    ]
+
+
+def test_a_class_is_told_with_its_probability_and_other_publications_are_not():
+    document = {
+        "kind": "prediction",
+        "stream": "room",
+        "device": "r1",
+        "labels": {},
+        "window": {"end": "2023-11-14T22:15:00.123456Z"},
+        "score": 0.93,
+        "threshold": 0.5,
+        "verdict": "anomalous",
+        "label": "occupied",
+        "probabilities": {"vacant": 0.07, "occupied": 0.93},
+    }
+    teller = Teller(settings(plan()), is_coloured=False, is_raw=False)
+    trace = trace_of(publication("discovery", {}), publication("prediction", document))
+    assert list(teller.lines(trace, None, ARRIVED)) == [
+        "2023-11-14T22:15:00.123Z  room/r1  score 0.93 ≥ 0.5  anomalous  occupied 93 %"
+    ]
+
+
+def test_a_loss_of_one_of_several_devices_names_none():
+    one = plan()
+    tracer = Tracer(make_flow(one))
+    readings = [
+        reading
+        for device in ("p1", "p2")
+        for reading in tracer.run(
+            message(f"site/l1/{device}", 1, 1.0), arrived_at=ARRIVED, steady_at=ARRIVED
+        ).readings
+    ]
+    trace = Trace(readings=tuple(readings), counts={"dropped": {"late": 1}}, outcome=Outcome())
+    teller = Teller(settings(one), is_coloured=False, is_raw=False)
+    assert list(teller.lines(trace, message("x", 1, 1.0), ARRIVED))[-1] == f"{AT}  pump/…      dropped late"
 
 
 def test_colours_are_for_losses_and_alerts():
