@@ -398,6 +398,27 @@ def test_a_sparkplug_stream_that_is_cut_and_stopped_anywhere_says_the_same(steps
     )
 
 
+def test_a_device_that_dies_long_after_it_fell_silent_was_silent_from_then_on():
+    """However late anybody asks: its death came in the same burst as its next state, or in one before."""
+    timed = lamp_messages([("lamp", "state", 0), ("lamp", "offline", 20), ("lamp", "state", 0)])
+    together, apart = story("zigbee2mqtt", timed), story("zigbee2mqtt", timed, cuts=[2])
+    assert together == apart
+    raised = json.loads(together[0]["plant/gw/pump/lamp/alert"][0].payload)
+    assert (raised["condition"], raised["raised_at"]) == ("silent", "2025-03-14T09:27:05Z")
+
+
+def test_a_device_that_dies_without_ever_having_sent_a_usable_value_is_silent_from_then_on():
+    timed = lamp_messages(
+        [("lamp", "other units", 0), ("lamp", "state", 0), ("lamp", "offline", 20), ("lamp", "offline", 1)]
+    )
+    text = timed[1][0][1].replace(b', "y": -1.0', b"")
+    timed[1] = ((timed[1][0][0], text, 0x30, 0), timed[1][1])
+    told, _, figures = story("zigbee2mqtt", timed)
+    assert (figures.readings, figures.devices, figures.unread) == (0, 1, {"unit_differs": 1})
+    (alert,) = told["plant/gw/pump/lamp/alert"]
+    assert json.loads(alert.payload)["raised_at"] == "2025-03-14T09:27:13.000002Z"
+
+
 def test_what_a_format_has_learnt_outlives_a_crash():
     timed = lamp_messages([("lamp", "other units", 0), ("lamp", "state", 1)])
     before, after = make_flow("zigbee2mqtt"), make_flow("zigbee2mqtt")
