@@ -60,6 +60,7 @@ def run(prepared: Prepared) -> int:
             folder.path / "outbox.db",
             max_bytes=settings.outbox.max_bytes,
             durability=settings.outbox.durability,
+            max_age_s=settings.outbox.max_age_s,
         )
         cleanup.callback(outbox.close)
         gateway = _Gateway(prepared, outbox, Checkpoint(folder.path / "flow.state"))

@@ -156,6 +156,7 @@ class Deliverer:
                 self._gather()
                 self._settle(at_once=False)
                 self._listen()
+                self._retire()
                 self._is_behind = self._send()
                 self._gather()  # QoS 0 is acknowledged by being sent
                 self._outbox.tidy()
@@ -248,6 +249,16 @@ class Deliverer:
             self._outbox.give_up(seqs, reason=reason)
         except TransientError as error:
             self._hold(error)  # they will be read and refused again
+
+    def _retire(self) -> None:
+        """Let go of what has become too old, before it is sent."""
+        now = time.monotonic()
+        if now < self._retry_at:
+            return
+        try:
+            self._outbox.retire(now)
+        except TransientError as error:
+            self._hold(error)
 
     def _listen(self) -> None:
         """Hand on what was said to us; say what was answered."""

@@ -299,7 +299,7 @@ class FailingOutbox:
         return call
 
 
-@pytest.mark.parametrize("operation", ["pending", "acknowledge"])
+@pytest.mark.parametrize("operation", ["pending", "acknowledge", "retire"])
 def test_a_failing_disk_is_waited_for_and_told_once(outbox, operation, monkeypatch):
     monkeypatch.setattr("gatewayd.deliver._RETRY_S", 0.01)
     outbox.append(numbered(0, 20), at=1)
@@ -365,6 +365,20 @@ def test_a_prediction_whose_time_is_over_is_not_sent(outbox):
         wait_for(lambda: outbox.figures().records == 0)
     assert session.arrived == [b"100", b"101"]
     assert outbox.figures().evicted["expired"] == 100
+
+
+def test_what_is_too_old_after_an_outage_is_not_sent(tmp_path):
+    before = Outbox(tmp_path / "outbox.db", max_bytes=1 << 30, durability="process")
+    before.append(numbered(0, 100), at=time.time_ns() - 7200 * 10**9)
+    before.append(numbered(100, 2), at=time.time_ns())
+    before.close()
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=1 << 30, durability="process", max_age_s=3600)
+    session = FakeSession()
+    with Running(outbox, session):
+        wait_for(lambda: outbox.figures().records == 0)
+    assert session.arrived == [b"100", b"101"]
+    assert outbox.figures().evicted["too_old"] == 100
+    outbox.close()
 
 
 def test_answers_go_out_at_once_and_requests_are_handed_on(outbox):

@@ -508,6 +508,11 @@ class OutboxSettings(_Section):
         ge=1024,
         description="Payload bytes kept while upstream is away; the oldest predictions go first.",
     )
+    max_age_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Predictions older than this are given up, alerts are not; any age.",
+    )
     durability: Literal["power", "process", "none"] = Field(
         default="process",
         description="What stored results survive. power: a power cut; process: kill -9; none: no promise.",

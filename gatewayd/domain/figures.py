@@ -93,10 +93,21 @@ class DeliveryFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxFigures:
-    """What waits in the outbox, and what was given up since the start."""
+    """What waits in the outbox, and what was given up since the start.
+
+    Attributes:
+        records: Results that wait.
+        payload_bytes: Their topics, payloads and properties.
+        appended: Results that came.
+        acknowledged: Results that upstream has taken.
+        evicted: Results that upstream will not get, by reason.
+        covers_s: How long the upstream link may be away from now on before results are evicted, at the rate of the last
+            minutes; None while nothing comes or the rate is not known yet.
+    """
 
     records: int = 0
     payload_bytes: int = 0
     appended: int = 0
     acknowledged: int = 0
     evicted: Mapping[str, int] = field(default_factory=dict)
+    covers_s: float | None = None

@@ -20,6 +20,7 @@ _LOSSES = (
 )
 # Readings get lost anywhere; a result that nobody will see is an operator's business.
 _ERRORS = ("unstored", "evicted")
+_SHORT_S = 3600.0  # an outbox that will be full within this is worth a line
 
 
 class FigureReport:
@@ -32,6 +33,7 @@ class FigureReport:
         self._interval_s = interval_s
         self._due_s = now_s + interval_s
         self._told: dict[tuple[str, str], int] = {}
+        self._is_short_told = False  # in this outage
 
     def lines(
         self,
@@ -63,6 +65,7 @@ class FigureReport:
                     if (example := line.examples.get(f"{name}/{reason}")) is not None:
                         fields["first_seen_on"] = example
                     yield level, event, fields
+        yield from self._shortage(deliveries, outbox)
         if not is_due:
             return
         self._due_s = now_s + self._interval_s
@@ -71,3 +74,24 @@ class FigureReport:
         fields["deliveries"] = {delivery.broker: dataclasses.asdict(delivery) for delivery in deliveries}
         fields["outbox"] = dataclasses.asdict(outbox)
         yield logging.INFO, "figures", fields
+
+    def _shortage(
+        self, deliveries: Sequence[DeliveryFigures], outbox: OutboxFigures
+    ) -> Iterator[tuple[int, str, dict[str, object]]]:
+        """Yield the warning that the outbox will soon be full, once per outage.
+
+        An outage ends when every link stands and nothing waits: one that flaps is one outage.
+        """
+        away = [delivery.broker for delivery in deliveries if not delivery.is_open]
+        if not away:
+            self._is_short_told = self._is_short_told and outbox.records > 0
+        elif outbox.covers_s is not None and outbox.covers_s < _SHORT_S and not self._is_short_told:
+            self._is_short_told = True
+            event = "outbox_nearly_full"
+            fields: dict[str, object] = {
+                "away": away,
+                "covers_s": outbox.covers_s,
+                "records": outbox.records,
+                "payload_bytes": outbox.payload_bytes,
+            }
+            yield logging.WARNING, event, fields

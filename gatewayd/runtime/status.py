@@ -3,7 +3,7 @@
 The line is what ``systemctl status`` shows::
 
     receiving: 5 devices, 1,234 readings, 77 predictions (1 alert standing) · cloud: open, 0 waiting
-    waiting for broker local (connection refused) · cloud: away, 12 waiting
+    waiting for broker local (connection refused) · cloud: away, 12 waiting, room for 3.2 h
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from gatewayd.domain.figures import DeliveryFigures, LineFigures, OutboxFigures
 
 PATIENCE_S = 5.0
 _MAX_REASON = 120
+_HOUR_S = 3600
+_DAY_S = 86_400
 
 
 def status_text(
@@ -54,7 +56,18 @@ def _upstream(deliveries: Sequence[DeliveryFigures], outbox: OutboxFigures) -> l
     links = [f"{delivery.broker}: {'open' if delivery.is_open else 'away'}" for delivery in deliveries]
     evicted = sum(outbox.evicted.values())
     waiting = f"{outbox.records:,} waiting" + (f", {evicted:,} evicted" if evicted else "")
+    if outbox.covers_s is not None and not all(delivery.is_open for delivery in deliveries):
+        waiting += f", room for {_span(outbox.covers_s)}"
     return [f"{links[0]}, {waiting}"] if len(links) == 1 else [*links, f"outbox: {waiting}"]
+
+
+def _span(seconds: float) -> str:
+    """Return a span in the unit that suits it; downwards, since people rely on it."""
+    if seconds < _HOUR_S:
+        return f"{seconds // 60:.0f} min"
+    if seconds < 2 * _DAY_S:
+        return f"{seconds // 360 / 10:.1f} h"
+    return f"{seconds // _DAY_S:,.0f} days"
 
 
 def _count(number: int, noun: str) -> str:

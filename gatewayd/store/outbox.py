@@ -4,13 +4,15 @@ One SQLite file in WAL mode (why SQLite: docs/decisions/0002-outbox-sqlite.md; i
 ``outbox.db-wal`` and ``outbox.db-shm`` beside it are SQLite's; after a crash it finds the committed rows there.
 
 Rules. An append is one transaction: all of it survives, or none. Over ``max_bytes`` the oldest predictions go
-first, and other kinds, oldest first, only when no prediction is left. Damage costs the file's records, never the daemon
+first, and other kinds, oldest first, only when no prediction is left. Predictions older than ``max_age_s`` go, too
+(``ages.py`` says how an age is known); other kinds have no age limit. Damage costs the file's records, never the daemon
 (``database.py``). Whatever upstream will not get is counted (``Outbox.figures``).
 """
 
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,11 +22,15 @@ from gatewayd.domain.figures import OutboxFigures
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import StartupError, TransientError
 from gatewayd.store import database, record
+from gatewayd.store.ages import Ages
+from gatewayd.store.coverage import Coverage
 
 _RUN_FIGURES = "SELECT count(*), total(size) FROM record WHERE seq BETWEEN ? AND ?"
 _RUN_DELETE = "DELETE FROM record WHERE seq BETWEEN ? AND ?"
 _TOTALS = "SELECT max(seq), count(*), total(size) FROM record"
 
+_RETIREMENTS = 8
+_RETIRED_AT_ONCE = 512  # what retire() holds the lock for: about a millisecond
 _TIDY_BYTES = 4 << 20  # tidy() writes the WAL back once about this much went into it
 _SHRINK_PAGES = 1024  # free pages (8 MiB) that make it worthwhile to give the space back
 _SHRINK_BELOW_BYTES = 1 << 20  # records that VACUUM may have to copy: milliseconds
@@ -41,7 +47,14 @@ class Outbox:
         set_aside: Where the latest damaged file that this object met went; None if there was none.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, durability: database.Durability) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        durability: database.Durability,
+        max_age_s: float | None = None,
+    ) -> None:
         """Open the file, or make it.
 
         Args:
@@ -49,6 +62,7 @@ class Outbox:
             max_bytes: Bytes of topics, payloads and properties kept; at least 1.
             durability: What a record survives once ``append`` has returned. ``power``: a power cut (one fsync
                 per append); ``process``: the death of this process; ``none``: nothing promised.
+            max_age_s: Age over which ``retire`` gives predictions up; None: none.
 
         Raises:
             StartupError: The file cannot be opened, belongs to something else, or has a newer format.
@@ -67,6 +81,11 @@ class Outbox:
         self._seq = 0
         self._written = 0  # bytes that went into the WAL since tidy() wrote it back, roughly
         self._appended = 0
+        self._appended_bytes = 0
+        self._coverage = Coverage()
+        self._max_age_s = max_age_s
+        self._ages: Ages | None = None
+        self._retired_to = 0  # of the mark at hand
         self._acknowledged = 0
         self._evicted: dict[str, int] = {"prediction": 0, "alert": 0}
         try:
@@ -75,6 +94,8 @@ class Outbox:
             if not database.is_damage(error):
                 raise database.opening_failure(path, error) from error
             self._replace(error, lost=None)
+        if max_age_s is not None:
+            self._ages = self._begun_ages(max_age_s)
 
     def append(self, publications: Sequence[Publication], *, at: int) -> None:
         """Store publications in their order, in one transaction, and evict what no longer fits.
@@ -159,22 +180,51 @@ class Outbox:
             if removed:
                 self._count(reason, removed)
 
-    def figures(self) -> OutboxFigures:
+    def retire(self, now_s: float) -> None:
+        """Give up predictions that are older than ``max_age_s``. Any thread; called often it does nothing.
+
+        A few thousand records at most; the next call goes on. The lock is held for some hundred at a time.
+
+        Args:
+            now_s: Monotonic clock, the same one in every call.
+
+        Raises:
+            TransientError: The file cannot be read or written now.
+        """
+        ages = self._ages
+        if ages is None or now_s < ages.look_at_s:  # harmless race: a stale look_at_s lies in the past
+            return
+        for _ in range(_RETIREMENTS):
+            with self._lock:
+                if not self._retire_some(ages, now_s):
+                    ages.note(self._seq, now_s)
+                    return
+
+    def figures(self, now_s: float | None = None) -> OutboxFigures:
         """Return what waits, and what was done since this object was made. Any thread.
 
         ``evicted`` counts what upstream will not get, by reason: a kind (``prediction``, ``alert``) made room for
-        others; ``oversize`` was refused by ``append``, larger than ``max_bytes`` alone; ``damaged`` was in a file
-        that was set aside while running, where some may have been sent already; any other reason is the one that
-        ``give_up`` was told. All but the first two are keys only once they happened. What a file held that was
-        found damaged at the start is unknown, and not counted.
+        others; ``too_old`` was older than ``max_age_s``; ``oversize`` was refused by ``append``, larger than
+        ``max_bytes`` alone; ``damaged`` was in a file that was set aside while running, where some may have been sent
+        already; any other reason is the one that ``give_up`` was told. All but the first two are keys only once they
+        happened. What a file held that was found damaged at the start is unknown, and not counted.
+
+        Args:
+            now_s: Monotonic clock, the same one in every call; None: it is looked at.
         """
+        now_s = time.monotonic() if now_s is None else now_s
         with self._lock:
+            self._coverage.note(self._appended_bytes, now_s)
+            covers_s = self._coverage.lasts_s(self._max_bytes - self._bytes)
+            if covers_s is not None and self._max_age_s is not None:
+                covers_s = min(covers_s, self._max_age_s)
             return OutboxFigures(
                 records=self._records,
                 payload_bytes=self._bytes,
                 appended=self._appended,
                 acknowledged=self._acknowledged,
                 evicted=dict(self._evicted),
+                covers_s=None if covers_s is None else round(covers_s, 0),
             )
 
     def tidy(self) -> None:
@@ -217,6 +267,7 @@ class Outbox:
         self._seq = rows[-1][0]
         self._records += len(rows)
         self._bytes += added
+        self._appended_bytes += added
         self._written += added + database.PAGE_BYTES
         self._rank_floors[:] = floors  # not before the commit: a failed one gives its numbers out again
         for kind, size in evicted:
@@ -243,6 +294,43 @@ class Outbox:
             self._bytes -= freed
             self._written += freed // 2 + database.PAGE_BYTES
         return records
+
+    def _retire_some(self, ages: Ages, now_s: float) -> bool:
+        """Give up some of what is too old; tell whether more may be. The caller holds the lock."""
+        mark = ages.due(now_s)
+        if mark is None:
+            return False
+        with self._translated(), self._unsynced():
+            after = max(self._retired_to, self._rank_floors[0])
+            gone = record.marked(self._connection, mark, after=after, limit=_RETIRED_AT_ONCE)
+            if gone:
+                self._connection.execute("BEGIN IMMEDIATE")
+                record.delete(self._connection, [seq for seq, _ in gone])
+                self._connection.execute("COMMIT")
+        is_done = len(gone) < _RETIRED_AT_ONCE
+        reached = mark.last if is_done else gone[-1][0]
+        if mark.is_about_all:  # then no prediction is left up to there
+            self._rank_floors[0] = max(self._rank_floors[0], reached)
+        self._retired_to = reached
+        if is_done:
+            ages.done()
+            self._retired_to = 0  # the next mark may be about records that this one passed over
+        if gone:
+            freed = sum(size for _, size in gone)
+            self._records -= len(gone)
+            self._bytes -= freed
+            self._written += freed // 2 + database.PAGE_BYTES
+            self._count("too_old", len(gone))
+        return True
+
+    def _begun_ages(self, max_age_s: float) -> Ages:
+        """Look how old what is there was when this process began."""
+        ages = Ages(max_age_s)
+        wall, now_s = time.time_ns(), time.monotonic()
+        with self._lock, self._translated():
+            found = record.by_age(self._connection, wall=wall, grain_ns=ages.grain_ns)
+            ages.begin(found, last=self._seq, wall=wall, now_s=now_s)
+        return ages
 
     def _count(self, reason: str, records: int) -> None:
         self._evicted[reason] = self._evicted.get(reason, 0) + records

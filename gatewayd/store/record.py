@@ -38,6 +38,7 @@ from typing import Final, cast
 import orjson
 
 from gatewayd.domain.verdict import Kind, Publication
+from gatewayd.store.ages import CLOCK_SET_NS, GRAINS, Mark
 
 APPLICATION_ID = 0x67777864
 VERSION = 2
@@ -67,9 +68,12 @@ _INSERT_MANY = _INSERT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (_AT_ONCE
 _PENDING = """SELECT seq, at, kind, qos, retain, topic, payload, content_type, expires_s, user_properties FROM record
     WHERE seq > ? AND broker = ? ORDER BY seq LIMIT ?"""
 _OLDEST = "SELECT seq, size, kind FROM record WHERE seq > ? AND rank = ? ORDER BY seq"
+_BY_AGE = """SELECT max(seq), max(at) FROM record WHERE rank = 0 AND at BETWEEN :set AND :wall
+    GROUP BY min((:wall - at) / :grain, :grains) ORDER BY max(at)"""
+_MARKED = """SELECT seq, size FROM record WHERE seq > ? AND seq <= ? AND rank = 0 AND at BETWEEN ? AND ?
+    ORDER BY seq LIMIT ?"""
 
 _NS = 1_000_000_000
-_CLOCK_SET_NS = 10**18  # 2001: a gateway without a clock of its own starts in 1970
 
 _NEVER = -1
 # In the table's order.
@@ -152,7 +156,7 @@ def left_s(expires_s: int, at: int, now: int | None) -> int:
     Returns:
         Whole seconds, rounded up, so that a record expires when its time is over and not before; 0: it is over.
     """
-    if now is None or at < _CLOCK_SET_NS or now <= at:
+    if now is None or at < CLOCK_SET_NS or now <= at:
         return expires_s
     return max(0, expires_s - (now - at) // _NS)
 
@@ -176,7 +180,7 @@ def evict(
         ``(kind, size)`` of what went, and the floors from then on.
     """
     evicted: list[tuple[str, int]] = []
-    seqs: list[tuple[int]] = []
+    seqs: list[int] = []
     floors = list(floors)
     for rank in range(RANKS):
         if excess <= 0:
@@ -185,12 +189,36 @@ def evict(
         with contextlib.closing(connection.execute(_OLDEST, (floors[rank], rank))) as found:
             for seq, size, kind in found:
                 evicted.append((kind, size))
-                seqs.append((seq,))
+                seqs.append(seq)
                 floors[rank] = seq
                 excess -= size
                 if excess <= 0:
                     break
             else:
                 floors[rank] = last  # none is left: that is not looked for again
-    connection.executemany("DELETE FROM record WHERE seq = ?", seqs)
+    delete(connection, seqs)
     return evicted, floors
+
+
+def by_age(connection: sqlite3.Connection, *, wall: int, grain_ns: int) -> list[tuple[int, int]]:
+    """Return the greatest number and latest stamp of each group of predictions of like age, as ``Ages.begin`` asks.
+
+    Reads the whole table, once per start.
+    """
+    found: list[tuple[int, int]] = connection.execute(
+        _BY_AGE, {"set": CLOCK_SET_NS, "wall": wall, "grain": grain_ns, "grains": GRAINS}
+    ).fetchall()
+    return found
+
+
+def marked(connection: sqlite3.Connection, mark: Mark, *, after: int, limit: int) -> list[tuple[int, int]]:
+    """Return ``(seq, size)`` of the oldest predictions that a mark is about, beyond ``after``, at most ``limit``."""
+    found: list[tuple[int, int]] = connection.execute(
+        _MARKED, (after, mark.last, *mark.stamped, limit)
+    ).fetchall()
+    return found
+
+
+def delete(connection: sqlite3.Connection, seqs: Sequence[int]) -> None:
+    """Delete records; the caller has begun a transaction."""
+    connection.executemany("DELETE FROM record WHERE seq = ?", [(seq,) for seq in seqs])

@@ -151,3 +151,25 @@ def test_a_million_losses_an_hour_are_sixty_lines():
         line for second in range(3600) for line in told(report, second, rejected={"not_json": 300 * second})
     ]
     assert len([line for line in lines if line[0] == "payloads_rejected"]) <= 61
+
+
+def test_an_outbox_that_will_soon_be_full_is_told_once_per_outage():
+    """An outage ends when the link stands and nothing waits; a link that flaps does not fill the log."""
+    report = FigureReport(interval_s=60, now_s=0)
+
+    def warned(*, is_open, covers_s, records=5):
+        outbox = OutboxFigures(records=records, payload_bytes=7, covers_s=covers_s)
+        links = [DeliveryFigures(broker="a", is_open=True), DeliveryFigures(broker="b", is_open=is_open)]
+        lines = report.lines(LineFigures(), links, outbox, now_s=1, is_last=False)
+        return [(level, fields) for level, event, fields in lines if event == "outbox_nearly_full"]
+
+    assert not warned(is_open=True, covers_s=10.0)
+    assert not warned(is_open=False, covers_s=None)
+    assert not warned(is_open=False, covers_s=3600.0)
+    assert warned(is_open=False, covers_s=3599.0) == [
+        (logging.WARNING, {"away": ["b"], "covers_s": 3599.0, "records": 5, "payload_bytes": 7})
+    ]
+    for is_open in (False, True, False):
+        assert not warned(is_open=is_open, covers_s=10.0)
+    assert not warned(is_open=True, covers_s=7200.0, records=0)
+    assert warned(is_open=False, covers_s=10.0)

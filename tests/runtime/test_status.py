@@ -37,6 +37,26 @@ def test_a_waiting_gateway_says_for_whom_and_why():
     assert text == "waiting for broker local (connection refused) · cloud: away, 12 waiting, 3 evicted"
 
 
+@pytest.mark.parametrize(
+    ("covers_s", "room"),
+    [
+        (None, ""),
+        (0.0, ", room for 0 min"),
+        (3599.0, ", room for 59 min"),
+        (3600.0, ", room for 1.0 h"),
+        (11_879.0, ", room for 3.2 h"),
+        (172_799.0, ", room for 47.9 h"),
+        (172_800.0, ", room for 2 days"),
+    ],
+)
+def test_while_upstream_is_away_it_says_for_how_long_that_may_last(covers_s, room):
+    """And no word of it while all is well."""
+    outbox = OutboxFigures(records=12, covers_s=covers_s)
+    away, here = DeliveryFigures(broker="cloud"), DeliveryFigures(broker="cloud", is_open=True)
+    assert status_text(LineFigures(), [away], outbox, source="local").endswith(f"away, 12 waiting{room}")
+    assert status_text(LineFigures(), [here], outbox, source="local").endswith("open, 12 waiting")
+
+
 def test_losses_are_shown_by_kind():
     figures = LineFigures(
         is_subscribed=True,

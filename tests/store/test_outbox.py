@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from structlog.testing import capture_logs
 
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import StartupError, TransientError
+from gatewayd.store.ages import CLOCK_SET_NS, GRAINS
 from gatewayd.store.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
 ROOMY = 1 << 30
+NS = 10**9
 
 
 def publication(payload=b"x", *, kind="prediction", broker="cloud", topic="t", qos=1, retain=False):
@@ -32,8 +35,8 @@ def numbered(first, count, **kwargs):
     return [publication(b"%d" % number, **kwargs) for number in range(first, first + count)]
 
 
-def opened(folder, *, max_bytes=ROOMY, durability="process"):
-    return Outbox(Path(folder) / "outbox.db", max_bytes=max_bytes, durability=durability)
+def opened(folder, *, max_bytes=ROOMY, durability="process", max_age_s=None):
+    return Outbox(Path(folder) / "outbox.db", max_bytes=max_bytes, durability=durability, max_age_s=max_age_s)
 
 
 def everything(outbox, broker="cloud"):
@@ -66,6 +69,16 @@ PUBLICATIONS = st.builds(
     user_properties=st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=2).map(tuple),
 )
 CAPACITY = 300
+MAX_AGE_S = 640_000.0  # far beyond what the test itself takes, as is the grain of it
+GRAIN_S = MAX_AGE_S / GRAINS
+# What the wall clock says when something is appended: not set yet, wrong by decades, right, right a while ago.
+CLOCKS = {
+    "1970": lambda: 17 * NS,
+    "2001": lambda: CLOCK_SET_NS,
+    "2116": lambda: 2**62,
+    "right": time.time_ns,
+    "slow": lambda: time.time_ns() - round(30 * GRAIN_S * NS),
+}
 
 
 def bytes_of(item):
@@ -81,9 +94,15 @@ class OutboxMachine(RuleBasedStateMachine):
         self.durability = durability
         self.folder = Path(tempfile.mkdtemp(prefix="outbox-"))
         self.model: list[Publication] = []
+        self.stamps: list[int] = []  # of each, by the wall clock
+        self.born_s: list[float] = []  # of each, the earliest that can be known, by the monotonic clock
+        self.clock_s = time.monotonic()
         self.evicted = {"prediction": 0, "alert": 0}
         self.appended = self.acknowledged = self.held_at_open = 0
-        self.outbox = opened(self.folder, max_bytes=CAPACITY, durability=durability)
+        self.outbox = self.opened()
+
+    def opened(self):
+        return opened(self.folder, max_bytes=CAPACITY, durability=self.durability, max_age_s=MAX_AGE_S)
 
     def teardown(self):
         if hasattr(self, "outbox"):
@@ -93,23 +112,53 @@ class OutboxMachine(RuleBasedStateMachine):
     def size(self):
         return sum(map(bytes_of, self.model))
 
-    @rule(items=st.lists(PUBLICATIONS, max_size=8))
-    def append(self, items):
-        self.outbox.append(items, at=1)
+    def keep(self, indices):
+        self.model = [self.model[index] for index in indices]
+        self.stamps = [self.stamps[index] for index in indices]
+        self.born_s = [self.born_s[index] for index in indices]
+
+    def found(self):
+        return {seq: item for broker in "ab" for seq, item in self.outbox.pending(broker, after=0, limit=99)}
+
+    @rule(items=st.lists(PUBLICATIONS, max_size=8), clock=st.sampled_from(sorted(CLOCKS)))
+    def append(self, items, clock):
+        at = CLOCKS[clock]()
+        self.outbox.append(items, at=at)
         self.model += items
+        self.stamps += [at] * len(items)
+        self.born_s += [self.clock_s] * len(items)  # whatever the wall clock says
         self.appended += len(items)
         while self.size() > CAPACITY:
             predictions = (item for item in self.model if item.kind == "prediction")
             gone = next(predictions, self.model[0])
-            self.model = [item for item in self.model if item is not gone]
+            self.keep([index for index, item in enumerate(self.model) if item is not gone])
             self.evicted[gone.kind] = self.evicted.get(gone.kind, 0) + 1
 
     def take_out(self, data):
         """Choose some records, take them out of the model, return their numbers."""
-        found = {seq: item for broker in "ab" for seq, item in self.outbox.pending(broker, after=0, limit=99)}
+        found = self.found()
         chosen = data.draw(st.lists(st.sampled_from(sorted(found)), unique=True))
-        self.model = [item for seq, item in sorted(found.items()) if seq not in chosen]
+        self.keep([index for index, seq in enumerate(sorted(found)) if seq not in chosen])
         return chosen
+
+    @rule(grains=st.sampled_from([1, 7, 31, GRAINS + 2]))
+    def time_passes(self, grains):
+        """Only predictions that are surely over the limit go, and they go within two grains."""
+        before = sorted(self.found())
+        for _ in range(grains):
+            self.clock_s += GRAIN_S
+            for _ in range(1 + GRAINS // 8):  # marks of an earlier process may all be due at once
+                self.outbox.retire(self.clock_s)
+        left = self.found()
+        kept = [index for index, seq in enumerate(before) if seq in left]
+        for index in set(range(len(before))) - set(kept):
+            assert self.model[index].kind == "prediction"
+            assert self.clock_s - self.born_s[index] > MAX_AGE_S - 1
+            self.evicted["too_old"] = self.evicted.get("too_old", 0) + 1
+        for index in kept:
+            if self.model[index].kind == "prediction":
+                assert self.clock_s - self.born_s[index] < MAX_AGE_S + 2 * GRAIN_S + 1
+        self.keep(kept)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -152,7 +201,12 @@ class OutboxMachine(RuleBasedStateMachine):
         self.open_again()
 
     def open_again(self):
-        self.outbox = opened(self.folder, max_bytes=CAPACITY, durability=self.durability)
+        self.outbox = self.opened()
+        self.clock_s, wall = time.monotonic(), time.time_ns()
+        self.born_s = [
+            self.clock_s - (wall - at) / NS if CLOCK_SET_NS <= at <= wall else self.clock_s
+            for at in self.stamps
+        ]
         self.held_at_open = len(self.model)
         self.appended = self.acknowledged = 0
         self.evicted = {"prediction": 0, "alert": 0}
@@ -182,6 +236,95 @@ class OutboxMachine(RuleBasedStateMachine):
 
 TestOutboxMachine = OutboxMachine.TestCase
 TestOutboxMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+def test_a_clock_that_jumps_ahead_evicts_nothing(tmp_path):
+    """Neither within a process nor, when the clock was slow or unset before, over a restart."""
+    outbox = opened(tmp_path, max_age_s=3600)
+    begun_s = time.monotonic()
+    outbox.append(numbered(0, 3), at=17 * NS)
+    outbox.retire(begun_s)
+    outbox.append(numbered(3, 3), at=time.time_ns() + 10**18)
+    outbox.retire(begun_s + 3500)
+    outbox.close()
+    again = opened(tmp_path, max_age_s=3600)
+    again.retire(time.monotonic() + 3500)
+    assert payloads(again) == [b"%d" % number for number in range(6)]
+    again.retire(time.monotonic() + 3700)  # whatever their stamps, by now they are older than that
+    assert payloads(again) == []
+    assert again.figures().evicted == {"prediction": 0, "alert": 0, "too_old": 6}
+    again.close()
+
+
+def test_what_a_restart_finds_too_old_goes_at_once_but_alerts_stay(tmp_path):
+    outbox = opened(tmp_path)
+    now = time.time_ns()
+    outbox.append(numbered(0, 2500), at=now - 7200 * NS)
+    outbox.append([publication(b"A", kind="alert")], at=now - 7200 * NS)
+    outbox.append(numbered(2500, 2), at=now - 60 * NS)
+    outbox.append(numbered(2502, 1), at=17 * NS)
+    outbox.close()
+    again = opened(tmp_path, max_age_s=3600)
+    again.retire(time.monotonic())
+    assert payloads(again) == [b"A", b"2500", b"2501", b"2502"]
+    assert again.figures().evicted == {"prediction": 0, "alert": 0, "too_old": 2500}
+    again.retire(time.monotonic() + 3595)
+    assert payloads(again) == [b"A", b"2502"]
+    again.close()
+
+
+def test_looking_for_what_is_too_old_costs_nothing_until_something_is(tmp_path):
+    """Between two marks not one statement is run, and an append never looks."""
+    outbox = opened(tmp_path, max_age_s=640)
+    begun_s = time.monotonic()
+    outbox.retire(begun_s)
+    statements = []
+    outbox._connection.set_trace_callback(statements.append)
+    for step in range(600):
+        outbox.retire(begun_s + step)
+    assert statements == []
+    outbox.append(numbered(0, 1), at=17 * NS)
+    assert len(statements) == 1
+    outbox.close()
+
+
+def test_a_disk_that_fails_while_old_predictions_go_is_tried_again(tmp_path):
+    outbox = opened(tmp_path, max_age_s=640)
+    begun_s = time.monotonic()
+    outbox.append(numbered(0, 3), at=17 * NS)
+    outbox.retire(begun_s + 20)
+    deny = {sqlite3.SQLITE_DELETE: sqlite3.SQLITE_DENY}
+    outbox._connection.set_authorizer(lambda action, *_: deny.get(action, sqlite3.SQLITE_OK))
+    with pytest.raises(TransientError):
+        outbox.retire(begun_s + 700)
+    outbox._connection.set_authorizer(None)
+    assert (outbox.figures().records, outbox.figures().evicted) == (3, {"prediction": 0, "alert": 0})
+    outbox.retire(begun_s + 700)
+    assert (outbox.figures().records, outbox.figures().evicted["too_old"]) == (0, 3)
+    outbox.close()
+
+
+def test_how_long_an_outage_is_covered_falls_as_the_outbox_fills(tmp_path):
+    """Ten bytes a second into a thousand; acknowledging gives the room back."""
+    outbox = opened(tmp_path, max_bytes=1000)
+    said = []
+    for second in range(91):
+        said.append(outbox.figures(float(second)).covers_s)
+        outbox.append([publication(b"x" * 9)], at=1)
+    assert said[59] is None
+    assert said[60:] == [float(100 - second) for second in range(60, 91)]
+    outbox.acknowledge([seq for seq, _ in everything(outbox)])
+    assert outbox.figures(91.0).covers_s == 100
+    outbox.close()
+
+
+def test_an_outage_longer_than_the_age_limit_is_not_covered(tmp_path):
+    outbox = opened(tmp_path, max_bytes=100_000, max_age_s=500)
+    for second in range(61):
+        outbox.figures(float(second))
+        outbox.append([publication(b"x" * 9)], at=1)
+    assert outbox.figures(61.0).covers_s == 500
+    outbox.close()
 
 
 def test_every_field_comes_back(outbox):
