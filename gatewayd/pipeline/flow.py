@@ -20,6 +20,9 @@ from gatewayd.pipeline.decode import Readings, Routed, Router
 from gatewayd.pipeline.stream import Stream, StreamPlan
 from gatewayd.pipeline.verdicts import AlertChange, Outcome
 
+# What steps meet in a state whose parts are other than their own would be.
+_NO_STATE = (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError)
+
 __all__ = ["AlertChange", "Flow", "Outcome", "StreamPlan"]
 
 # What a clock that is kept right by small corrections never does at once.
@@ -218,9 +221,12 @@ class Flow:
             Names of the streams whose open windows could not be kept.
 
         Raises:
-            ValueError: The state isn't one.
+            ValueError: The state isn't one, or of another version; this flow may have taken half of it over.
         """
-        return self._go_on(state, lambda stream, its: stream.restore(its))
+        try:
+            return self._go_on(state, lambda stream, its: stream.restore(its))
+        except _NO_STATE as error:
+            raise ValueError(f"no state of this version: {type(error).__name__} {error}") from error
 
     def adopt(self, old: "Flow") -> list[str]:
         """Go on where another configuration's flow stopped, in the same process.

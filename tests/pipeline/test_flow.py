@@ -473,3 +473,38 @@ def test_a_clock_that_is_set_begins_the_windows_of_streams_without_time_anew(cut
     assert figures.dropped == {"clock_set": 2}
     assert (figures.windows, figures.waiting) == (1, 3)
     assert_sums(figures)
+
+
+def parts_of(value, path=()):
+    """Yield the path of every part of a state."""
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in inner:
+        yield from parts_of(part, (*path, name))
+
+
+@pytest.mark.parametrize("instead", [None, 5, "x", [], {}, [1, 2], np.zeros(3)])
+def test_a_state_with_parts_of_another_version_is_taken_or_refused_as_none(instead):
+    """Whatever stands in it: the daemon begins anew instead of failing at every start."""
+
+    def flow():
+        alert = {"raise": "1 of 2", "clear": "1 of 1", "silent_after_s": 9.0, "drift": {}, "hold_off_s": 5.0}
+        return make_flow(plan(lateness_s=2.0, alert=alert))
+
+    old = flow()
+    run(old, [message(f"site/l/d{second % 2}", second, 9.0 * (second % 3)) for second in range(20)])
+    refused = 0
+    for *above, last in list(parts_of(old.state())):
+        state = old.state()
+        part = state
+        for name in above:
+            part = part[name]
+        if isinstance(part, tuple):
+            continue
+        part[last] = instead
+        try:
+            flow().restore(state)
+        except ValueError:
+            refused += 1
+    assert refused
