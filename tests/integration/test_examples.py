@@ -136,8 +136,11 @@ def test_home_a_fridge_left_open_and_a_plug_that_draws_too_much(tmp_path, home):
     assert opened["raised_at"] == iso(at + 60 * 4).replace(".000Z", "Z")  # the third reading above 9 °C or so
     anomalous = {document["device"] for document in people.documents("/prediction")}
     assert anomalous == {"fridge", "dish washer"}
-    announced = people.documents("/config")
-    assert {document["dev"]["name"] for document in announced} == {"fridge", "dish washer"}
+    announced = {document["dev"]["name"]: set(document["cmps"]) for document in people.documents("/config")}
+    assert announced == {
+        "fridge": {"anomaly", "silent"},
+        "dish washer": {"anomaly", "silent", "out_of_range_power"},
+    }
     assert adds_up(figures)
     assert lost(figures) == {"unscored": {"warming_up": 100 + 100 + 200}}
     assert (figures["readings"], figures["devices"]) == (220 * 3 + 8 + 3 + 2, 3)
@@ -398,7 +401,9 @@ def test_traffic_a_blocked_lane_is_told_with_its_site(tmp_path, make_broker):
         Daemon(tmp_path, moved("traffic-detectors.yaml", port)) as daemon,
     ):
         daemon.ready()
-        said = say(road, (site.minute(START_S + 60 * n) for n in range(1300)))
+        said = say(road, (site.minute(START_S + 60 * n) for n in range(200)))
+        said += say(road, (site.minute(START_S + 60 * n, empty=["L3"]) for n in range(200, 207)))  # at night
+        said += say(road, (site.minute(START_S + 60 * n) for n in range(207, 1300)))
         said += say(road, (site.minute(START_S + 60 * n, blocked=["L2"]) for n in range(1300, 1330)))
         said += say(road, (site.minute(START_S + 60 * n) for n in range(1330, 1400)))
         figures = figures_where(daemon, messages=said)
@@ -412,7 +417,7 @@ def test_traffic_a_blocked_lane_is_told_with_its_site(tmp_path, make_broker):
     for found in by_lane.values():
         assert [p["threshold"] is None for p in found[:1001]] == [True] * 1000 + [False]
     assert adds_up(figures)
-    assert lost(figures) == {"unscored": {"warming_up": 3 * 120}}
+    assert lost(figures) == {"dropped": {"missing": 7}, "unscored": {"warming_up": 3 * 120}}
 
 
 def test_traffic_a_site_that_fails_is_ten_alerts_and_a_flood(tmp_path, make_broker):

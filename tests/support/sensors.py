@@ -5,7 +5,6 @@ in a moment.
 """
 
 import base64
-import json
 import math
 import random
 from datetime import UTC, datetime
@@ -13,16 +12,13 @@ from datetime import UTC, datetime
 import cbor2
 
 from tests.support import sparkplug
+from tests.support.plant import as_json
 
 START_S = 1_740_787_200  # 2025-03-01T00:00:00Z
 
 
 def iso(at):
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def as_json(value):
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 class ZigbeeHome:
@@ -259,20 +255,22 @@ class RoadSite:
         self._site, self._lanes = site, lanes
         self._noise = random.Random(19)
 
-    def minute(self, at, *, blocked=(), status="ok"):
+    def minute(self, at, *, blocked=(), empty=(), status="ok"):
         return f"traffic/{self._site}/detectors", as_json(
             {
                 "time": iso(at),
                 "interval_s": 60,
                 "detectors": [
-                    {"id": lane, **self._lane(at, is_blocked=lane in blocked), "status": status}
+                    {"id": lane, **self._lane(at, lane in blocked, lane in empty), "status": status}
                     for lane in self._lanes
                 ],
             }
         )
 
-    def _lane(self, at, *, is_blocked):
+    def _lane(self, at, is_blocked, is_empty):
         noise = self._noise
+        if is_empty:
+            return {"flow": 0, "occupancy": 0.0, "speed": None}
         if is_blocked:
             return {
                 "flow": 60 * noise.randint(0, 2),
