@@ -1,10 +1,12 @@
 """What the daemon remembers across a stop, and across a kill."""
 
+import itertools
 import json
 
 import pytest
 
 from tests.support.daemon import Client, Daemon, until
+from tests.support.sparkplug import AT_MS, EdgeNode
 
 pytestmark = pytest.mark.broker
 
@@ -112,3 +114,46 @@ def test_a_damaged_state_is_set_aside_and_the_daemon_runs(tmp_path, make_broker)
         assert "damaged-1" in daemon.events("state_damaged")[0]["reason"]
         assert daemon.stop() == 0
     assert (tmp_path / "state" / "flow.state.damaged-1").exists()
+
+
+def test_a_sparkplug_node_that_lost_nothing_goes_on_by_its_aliases_and_one_that_did_is_asked(
+    tmp_path, make_broker
+):
+    broker, edge = make_broker(), EdgeNode("n")
+    text = CONFIG.format(port=broker.port, length=100)
+    for old, new in (
+        ("site/{device}/telemetry", "spBv1.0/g/#"),
+        ("time: {field: ts}", "format: sparkplug_b"),
+        ("{temperature: {unit: °C}}", "{p: {}, q: {}}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    daemon, times = Daemon(tmp_path, text), itertools.count(AT_MS, 1000)
+
+    def say(*kinds):
+        for kind in kinds:
+            plant.publish(*edge.say(kind, 1.0, 2.0, next(times))).wait_for_publish(30)
+
+    with Client(broker.port, "spBv1.0/g/NCMD/n") as plant, daemon:
+        daemon.ready()
+        say("NBIRTH", "DBIRTH", "DDATA")
+        figures_reach(daemon, readings=3)
+        assert daemon.stop() == 0
+        daemon.start()
+        daemon.wait_for("service_ready", count=2)
+        say("DDATA")
+        figures_reach(daemon, readings=4, unread={})
+        assert plant.received == []
+        assert daemon.stop() == 0
+        edge.say("DDATA", 1.0, 2.0)  # to nobody
+        daemon.start()
+        daemon.wait_for("service_ready", count=3)
+        say("DDATA")
+        until(lambda: plant.received, 60, lambda: "no birth was asked for")
+        say("NBIRTH", "DBIRTH", "DDATA")  # with other aliases
+        figures_reach(
+            daemon,
+            readings=7,
+            unread={"message_before_birth": 1, "rebirth_requested": 1, "unannounced_metric": 2},
+        )
+        assert daemon.stop() == 0
