@@ -1,7 +1,8 @@
 """What a stream makes of messages as they come, told at a rate that a person can read.
 
 Up to ``shown_per_s`` messages a second go through the flow one by one and are told. What comes faster goes through
-together and is only counted; alerts are told always. So looking on costs little, however busy the broker is.
+together and is only counted, for a second at a time; alerts are told always. So looking on costs little, however busy
+the broker is.
 """
 
 import dataclasses
@@ -88,10 +89,11 @@ class Tap:
         self._steady_now = steady_now
         grown = self._shown_per_s * (steady_now - self._room_at) / _SECOND
         self._room, self._room_at = min(self._shown_per_s, self._room + grown), steady_now
-        told = min(len(messages), int(self._room))
-        self._room -= told
-        if self._more and (told or steady_now - self._more_at >= _SECOND):
+        if self._more and steady_now - self._more_at >= _SECOND:
             yield self._rest()
+        # Once some are only counted, so are all for a second: a run of messages says more than one here and there.
+        told = 0 if self._more else min(len(messages), int(self._room))
+        self._room -= told
         for message in messages[:told]:
             at = self._next(now)
             yield from self._lines(
