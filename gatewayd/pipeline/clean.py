@@ -155,7 +155,8 @@ class Cleaner:
         newest, then = int(self._newest[device]), int(self._arrived[device])
         # Between an arrival before the gateway's clock was set and one after, nobody knows what passed.
         if newest != _NEVER and (then >= _CLOCK_SET_NS or arrived < _CLOCK_SET_NS):
-            return min(newest + max(0, arrived - then), _LATEST_NS)
+            # Those of one message arrived together, and their times hold them apart: so by these.
+            return min(newest + max(0, taken_at - then), _LATEST_NS)
         return taken_at
 
     def state(self) -> State:

@@ -318,6 +318,8 @@ class Stream:
             return command.alert
         if command.stream != self.name or command.condition is None:
             return None
+        if not self.verdicts.watches(command.condition, command.channel):
+            return None  # nor is anything remembered of it, however often somebody says so
         found = [index for index, device in enumerate(self.devices.known) if device.name == command.device]
         return (found[0], command.condition, command.channel) if len(found) == 1 else None
 

@@ -142,6 +142,10 @@ class Verdicts:
             self.unscored["warming_up"] += len(windows) - len(ready)
             self._baseline.learn_round(windows, is_anomalous)
 
+    def watches(self, condition: Condition, channel: str | None) -> bool:
+        """Tell whether there can be alerts about something."""
+        return (condition, channel) in self._watched
+
     def withdraw(self, outcome: Outcome) -> None:
         """End alerts of conditions that are no longer watched, or measured anew: they would never end by themselves."""
         watched = {one for one in self._watched if one[0] not in self._measured_anew}

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +16,14 @@ VALUE = st.sampled_from([0.0, 1.0, 5.0, 5.5, -1.0, math.nan, math.inf, -math.inf
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(EPOCH + 90, EPOCH + 115), VALUE, VALUE), max_size=40)
 
 
-def make(*, is_timed=True):
-    return Cleaner(least=[0.0, -math.inf], greatest=[5.0, math.inf], max_future_ns=10, is_timed=is_timed)
+def make(*, is_timed=True, is_reordered=False):
+    return Cleaner(
+        least=[0.0, -math.inf],
+        greatest=[5.0, math.inf],
+        max_future_ns=10,
+        is_timed=is_timed,
+        is_reordered=is_reordered,
+    )
 
 
 def as_batch(rows):
@@ -177,6 +184,16 @@ def test_readings_without_a_time_of_their_own_stay_on_the_sensor_s_clock():
     assert batch.taken_at.tolist() == [first, first + 5, first + 9]
     fresh, _ = make().clean(as_batch(rows[1:2]), arrived[1:2], np.array([False]))
     assert fresh.taken_at.tolist() == [ARRIVED + 5]  # nothing is known of its clock yet
+
+
+@pytest.mark.parametrize("is_reordered", [False, True])
+def test_readings_of_one_message_without_a_time_of_their_own_stay_apart(is_reordered):
+    cleaner, hour = make(is_reordered=is_reordered), 3600 * 10**9
+    first = ARRIVED - hour
+    rows = [(0, first, 1.0, 1.0), (0, ARRIVED + 5, 2.0, 2.0), (0, ARRIVED + 6, 3.0, 3.0)]
+    arrived = np.array([ARRIVED, ARRIVED + 5, ARRIVED + 5], dtype=np.int64)
+    batch, _ = cleaner.clean(as_batch(rows), arrived, np.array([True, False, False]))
+    assert batch.taken_at.tolist() == [first, first + 5, first + 6]
 
 
 def test_a_gateway_whose_clock_was_never_set_drops_nothing_as_future():

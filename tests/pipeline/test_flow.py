@@ -15,6 +15,7 @@ from gatewayd.errors import RejectedInputError
 from gatewayd.formats.registry import FORMATS
 from gatewayd.pipeline.flow import Flow
 from tests.support.flows import (
+    ARRIVED,
     HalvingModel,
     assert_sums,
     bundle_messages,
@@ -508,3 +509,21 @@ def test_a_state_with_parts_of_another_version_is_taken_or_refused_as_none(inste
         except ValueError:
             refused += 1
     assert refused
+
+
+def test_commands_about_what_cannot_be_leave_nothing_behind():
+    """Whoever may send commands could otherwise fill the memory with channels that there are not."""
+    flow = Flow("gw", [plan(alert={"silent_after_s": 9.0})], commands=("cloud", "commands"))
+    run(flow, [message("site/l/d", 0, 0.0)])
+    fresh = flow.state()["streams"]["pump"]["verdicts"]["decider"]
+
+    def say(condition, channel):
+        command = {"command": "out_of_service", "stream": "pump", "device": "d", "condition": condition}
+        payload = json.dumps({**command, "channel": channel}).encode()
+        return json.loads(flow.hear("cloud", "commands", payload, ARRIVED).answer)
+
+    for number in range(3):
+        for condition, channel in (("stuck", f"no{number}"), ("anomaly", f"no{number}"), ("stuck", "a")):
+            assert say(condition, channel)["reason"] == "unknown_alert"
+    assert flow.state()["streams"]["pump"]["verdicts"]["decider"] == fresh
+    assert say("silent", None)["result"] == "done"
