@@ -50,6 +50,11 @@ class Table:
         name = self.name_of.get(alias)
         return None if name is None else self.by_name[name]
 
+    @property
+    def size(self) -> int:
+        """Metrics that it keeps, and the device itself; one of many aliases counts so often."""
+        return 1 + max(len(self.by_name), len(self.name_of))
+
     def state(self) -> State:
         """Copy out what was announced, as columns: there may be many."""
         metrics = self.by_name.values()
@@ -141,7 +146,7 @@ class Node:
     @property
     def size(self) -> int:
         """Metrics and devices that it keeps."""
-        return sum(1 + len(table.by_name) for table in self.tables.values())
+        return sum(table.size for table in self.tables.values())
 
 
 class Nodes:
@@ -181,7 +186,7 @@ class Nodes:
         """
         node = self._nodes[key]
         node.tables.pop(device, None)
-        if node.size + 1 + len(table.by_name) > MAX_NODE_METRICS:
+        if node.size + table.size > MAX_NODE_METRICS:
             raise RejectedInputError("too_many_metrics")
         node.tables[device] = table
         self._trim(but=key)

@@ -170,3 +170,14 @@ def test_an_alias_beyond_what_was_announced_is_refused():
         with pytest.raises(ValueError, match="expected"):
             Table.from_state({**state, "aliased": [0, place]})
     assert Table.from_state({**state, "aliased": [0, None]}).name_of == {0: "m0", 1: None}
+
+
+def test_many_aliases_of_one_metric_count_as_many(monkeypatch):
+    monkeypatch.setattr(sparkplug_nodes, "MAX_NODE_METRICS", 5)
+    many, nodes = Table(), Nodes()
+    for alias in range(5):
+        many.learn(Announced(name="a", datatype=1, unit=None), alias)
+    nodes.add("a", Node())
+    with pytest.raises(RejectedInputError, match="too_many_metrics"):
+        nodes.announce("a", "", many)
+    assert (many.size, table(4).size) == (6, 5)
