@@ -23,6 +23,13 @@ TIMED = {
     "alert": {"raise": "1 of 1", "clear": "1 of 1", "silent_after_s": 3.05},
 }
 
+KINDS = [
+    {},
+    {"window": {"max_gap_s": 1.5}},
+    {"window": {"duration_s": 2.0, "hop_s": 1.0, "partial": "hold"}},
+    {"align": {"every_s": 0.5, "method": "linear", "max_gap_s": 2.0}},
+]
+
 
 def all_settings(*plans):
     return Settings(
@@ -89,14 +96,14 @@ def arrivals_of(found):
     return arrivals
 
 
-@settings(max_examples=60)
-@given(steps)
-def test_timers_are_the_daemons(found):
+@settings(max_examples=80)
+@given(steps, st.sampled_from(KINDS))
+def test_timers_are_the_daemons(found, kind):
     """With idle devices and silences: the same results for each device as by asking at every turn."""
     arrivals = arrivals_of(found)
     until = (arrivals[-1][1] - BEGIN if arrivals else 0) + 2 * SECOND + SECOND // 8
-    live = as_the_daemon_would(plan(**TIMED), arrivals, until=until + SECOND // 8)
-    assert by_device(publications(make(), arrivals)) == by_device(live)
+    live = as_the_daemon_would(plan(**TIMED, **kind), arrivals, until=until + SECOND // 8)
+    assert by_device(publications(make(**kind), arrivals)) == by_device(live)
 
 
 @settings(max_examples=60)
