@@ -178,13 +178,16 @@ class Steps:
         Args:
             now: By the steady clock, ns.
         """
-        events: list[_Event] = []
-        for kind, silence, after_ns in self._silences_of():
-            for device in silence.due(now).tolist():
+        # What ends after the shorter time is over comes first for each device; then all of a kind can go at once, which
+        # matters where a whole plant falls silent.
+        for kind, silence, after_ns in sorted(self._silences_of(), key=lambda one: one[2]):
+            devices = silence.due(now)
+            if kind == "idle":
+                yield from self._send_on(devices)
+                continue
+            for device in devices.tolist():
                 since = silence.since(device)
-                events.append(_Event(0, since + after_ns, kind, device, since))
-        for event in sorted(events, key=lambda event: (event.due, event.kind, event.device)):
-            yield from self._happen(event)
+                yield from self._happen(_Event(0, since + after_ns, kind, device, since))
 
     def deadline(self) -> int | None:
         """Return when ``expire`` has something to do, by the steady clock; None: not before more readings come."""
@@ -357,19 +360,24 @@ class Steps:
             return None  # known, but by messages without any of our channels
 
     def _happen(self, event: "_Event") -> Iterator[WindowBatch | Turn]:
-        device = np.array([event.device], dtype=np.int64)
         if event.kind == "idle":
-            if self._reorderer is not None:
-                yield from self._after_order(self._noted(self._reorderer.flush(device)))
-            if isinstance(self.windower, SpanWindower):
-                windows = self.windower.close(device)
-                if len(windows):
-                    yield windows
+            yield from self._send_on(np.array([event.device], dtype=np.int64))
         elif event.kind == "silent" and event.device not in self._silent:
             self._silent[event.device] = event.since
             yield self._silence_turn(event, is_begin=True, since=event.since)
         elif event.kind == "heard" and event.device in self._silent:
             yield self._silence_turn(event, is_begin=False, since=self._silent.pop(event.device))
+
+    def _send_on(self, idle: Int64) -> Iterator[WindowBatch | Turn]:
+        """Let what idle devices hold go on: nobody waits for their later readings any more."""
+        if not len(idle):
+            return
+        if self._reorderer is not None:
+            yield from self._after_order(self._noted(self._reorderer.flush(idle)))
+        if isinstance(self.windower, SpanWindower):
+            windows = self.windower.close(idle)
+            if len(windows):
+                yield windows
 
     def _silence_turn(self, event: "_Event", *, is_begin: bool, since: int) -> Turn:
         return Turn(
