@@ -14,6 +14,7 @@ Nothing, ``~`` and ``null``, unquoted, leave an option at its default where the 
 
 import math
 import re
+from difflib import get_close_matches
 from typing import Literal, get_args, get_origin
 
 from gatewayd.config.document import Scalar
@@ -25,6 +26,7 @@ _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _NOTHING = {"", "~", "null", "Null", "NULL"}
 _SHOWN = 48
+_MANY = 6  # choices: who misspells one of them wants no list
 
 
 class UnreadableError(Exception):
@@ -70,6 +72,8 @@ def _choice(scalar: Scalar, choices: tuple[Value, ...]) -> Value:
         except UnreadableError:
             continue
     names = [str(choice) for choice in choices]
+    if len(names) > _MANY and (near := get_close_matches(scalar.text, names, n=1)):
+        raise UnreadableError(f"expected one of {len(names)} names; did you mean '{near[0]}'?")
     raise UnreadableError(f"expected {', '.join(names[:-1])} or {names[-1]}")
 
 

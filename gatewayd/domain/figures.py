@@ -40,6 +40,7 @@ class LineFigures:
         alerts_standing: Alerts that were published and are not normal again.
         devices: Seen so far.
         saturated: Model inputs outside the range of the model's input tensor, by ``stream/channel``.
+        unasked: By stream, the channels that came where none that was asked for did.
         unstored: Publications that the outbox could not take, by reason.
         refused_frames: PUBLISH frames that the session would not take in, by reason.
         is_subscribed: Whether the line receives.
@@ -74,6 +75,7 @@ class LineFigures:
     alerts_standing: int = 0
     devices: int = 0
     saturated: Mapping[str, int] = field(default_factory=dict)
+    unasked: Mapping[str, str] = field(default_factory=dict)
     unstored: Mapping[str, int] = field(default_factory=dict)
     refused_frames: Mapping[str, int] = field(default_factory=dict)
     is_subscribed: bool = False

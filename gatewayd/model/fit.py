@@ -4,11 +4,11 @@ The bundle rules: what a model was trained on cannot be configured away. Pure; `
 problem its place.
 """
 
-import unicodedata
 from difflib import get_close_matches
 
 from gatewayd.config.settings import StreamSettings
 from gatewayd.domain.model import ModelSpec
+from gatewayd.formats.units import same_unit
 
 Loc = tuple[str, ...]
 
@@ -68,7 +68,7 @@ def _channels(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str]]:
         settings = stream.channels.get(channel.name)
         if settings is None:
             continue
-        if settings.unit and channel.unit and _folded(settings.unit) != _folded(channel.unit):
+        if not same_unit(settings.unit, channel.unit):
             message = f"the model was trained on {channel.unit}, not {settings.unit}"
             found.append((("channels", channel.name, "unit"), message))
         mean = float(spec.mean[index])
@@ -77,11 +77,6 @@ def _channels(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str]]:
                 message = f"would drop what is normal to the model: its training mean is {mean:g}"
                 found.append((("channels", channel.name, option), message))
     return found
-
-
-def _folded(unit: str) -> str:
-    """Make the ways of typing a unit equal: the micro sign and the letter mu, one sign for ``°C`` and two."""
-    return unicodedata.normalize("NFKC", unit).strip()
 
 
 def _window(stream: StreamSettings, spec: ModelSpec) -> list[tuple[Loc, str]]:

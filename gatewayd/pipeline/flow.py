@@ -287,6 +287,7 @@ class Flow:
             alerts_standing=sum(stream.verdicts.decider.standing for stream in self._streams),
             devices=sum(len(stream.devices.known) for stream in self._streams),
             saturated=by_reason("saturated"),
+            unasked={s.name: told for s in self._streams if (told := s.unasked()) is not None},
             examples=examples,
         )
 

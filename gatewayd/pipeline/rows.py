@@ -20,6 +20,7 @@ from gatewayd.formats.units import same_unit
 from gatewayd.pipeline.decode import RETAIN, Devices, Readings, Routed
 
 _EXAMPLE_CHARS = 200
+_MOST_UNASKED = 20
 _MOST_PLACES = 65_536  # remembered: the topics of devices that may come under several
 
 
@@ -51,6 +52,9 @@ class RowDecoder:
         payload_format: The stream's own.
         devices: The stream's.
         columns: The stream's channels, in the model's order.
+
+    Attributes:
+        unasked: While nothing came that was asked for, the channels that did, some of them.
     """
 
     def __init__(self, payload_format: SampleFormat, devices: Devices, columns: Sequence[Column]) -> None:
@@ -63,6 +67,8 @@ class RowDecoder:
         self._known: dict[tuple[bytes, str | None], int | str] = {}
         self.unread: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
+        self.unasked: dict[str, None] = {}
+        self._is_unheard = True  # nothing that was asked for has come yet
         self.requests: list[Request] = []
         self.offline: list[tuple[int, int, int]] = []
 
@@ -115,7 +121,12 @@ class RowDecoder:
         for sample in found.samples:
             columns = self._columns.get(sample.channel)
             if columns is None:
+                if self._is_unheard and len(self.unasked) < _MOST_UNASKED:
+                    self.unasked[sample.channel] = None
                 continue
+            if self._is_unheard:
+                self._is_unheard = False
+                self.unasked = {}
             if is_retained and sample.taken_at is None:
                 self._unread("retained", topic)
                 continue
@@ -125,7 +136,9 @@ class RowDecoder:
                 continue
             for column in columns:
                 if not self._is_unit(sample, column):
-                    self._unread("unit_differs", topic)
+                    self._unread(
+                        "unit_differs", topic, f"{sample.channel}: {sample.unit}, not {self._units[column]}"
+                    )
                     continue
                 key = (device, sample.taken_at)
                 row = at.get(key)
@@ -155,10 +168,10 @@ class RowDecoder:
     def _is_unit(self, sample: Sample, column: int) -> bool:
         return sample.unit is None or same_unit(sample.unit, self._units[column])
 
-    def _unread(self, reason: str, topic: bytes) -> None:
+    def _unread(self, reason: str, topic: bytes, detail: str = "") -> None:
         self.unread[reason] += 1
         if reason not in self.examples:
-            self.examples[reason] = topic.decode()[:_EXAMPLE_CHARS]
+            self.examples[reason] = " ".join(filter(None, (topic.decode(), detail)))[:_EXAMPLE_CHARS]
 
     def _readings(self, rows: _Rows) -> Readings:
         columns = [

@@ -135,6 +135,14 @@ class Stream:
             self.verdicts.take(happening, outcome)
         self.verdicts.expire(now, outcome)
 
+    def unasked(self) -> str | None:
+        """Return what channels came where none that was asked for did; None where some did, or nothing came."""
+        if not isinstance(self._decoder, RowDecoder) or not self._decoder.unasked:
+            return None
+        channels = self.plan.settings.channels
+        wanted = [channels[channel.name].field or channel.name for channel in self.spec.channels]
+        return f"{', '.join(self._decoder.unasked)}; wanted: {', '.join(wanted)}"
+
     def told_examples(self) -> dict[str, str]:
         """Return the first device or topic of each kind of loss, as ``stream/levels``."""
         found = {

@@ -20,6 +20,8 @@ _LOSSES = (
 )
 # Readings get lost anywhere; a result that nobody will see is an operator's business.
 _ERRORS = ("unstored", "evicted")
+# What every start or every sensor brings is no reason to look.
+_USUAL = {"unscored/warming_up", "unread/rebirth_requested", "unread/message_before_birth"}
 _SHORT_S = 3600.0  # an outbox that will be full within this is worth a line
 
 
@@ -56,8 +58,8 @@ class FigureReport:
         is_due = is_last or now_s >= self._due_s
         for event, name in _LOSSES:
             reasons: Mapping[str, int] = outbox.evicted if name == "evicted" else getattr(line, name)
-            level = logging.ERROR if name in _ERRORS else logging.WARNING
             for reason, count in reasons.items():
+                level = _level(name, reason)
                 told = self._told.get((event, reason), 0)
                 if count > told and (told == 0 or is_due):
                     self._told[event, reason] = count
@@ -65,6 +67,7 @@ class FigureReport:
                     if (example := line.examples.get(f"{name}/{reason}")) is not None:
                         fields["first_seen_on"] = example
                     yield level, event, fields
+        yield from self._unasked(line, is_due=is_due)
         yield from self._shortage(deliveries, outbox)
         if not is_due:
             return
@@ -74,6 +77,14 @@ class FigureReport:
         fields["deliveries"] = {delivery.broker: dataclasses.asdict(delivery) for delivery in deliveries}
         fields["outbox"] = dataclasses.asdict(outbox)
         yield logging.INFO, "figures", fields
+
+    def _unasked(self, line: LineFigures, *, is_due: bool) -> Iterator[tuple[int, str, dict[str, object]]]:
+        """Tell once of each stream that messages come for it, and none of the channels that it asks for."""
+        event = "channels_unknown"
+        for stream, heard in line.unasked.items():
+            if is_due and (event, stream) not in self._told:
+                self._told[event, stream] = 1
+                yield logging.WARNING, event, {"stream": stream, "heard": heard}
 
     def _shortage(
         self, deliveries: Sequence[DeliveryFigures], outbox: OutboxFigures
@@ -95,3 +106,9 @@ class FigureReport:
                 "payload_bytes": outbox.payload_bytes,
             }
             yield logging.WARNING, event, fields
+
+
+def _level(name: str, reason: str) -> int:
+    if name in _ERRORS:
+        return logging.ERROR
+    return logging.INFO if f"{name}/{reason}" in _USUAL else logging.WARNING

@@ -462,3 +462,19 @@ def feed(flow, timed):
 
 def decoder_state(flow):
     return flow.state()["streams"]["pump"]["decoder"]
+
+
+def test_channels_that_came_while_none_that_was_asked_for_did_are_named():
+    rows = decoder(
+        Samples(samples=(sample("x", 1.0), sample("y", 2.0))), Samples(), Samples(samples=(sample("a", 3.0),))
+    )
+    rows.decode(routed("t"))
+    assert list(rows.unasked) == ["x", "y"]
+    rows.decode(routed("t", "t"))
+    assert rows.unasked == {}
+
+
+def test_a_unit_that_differs_is_told_with_both():
+    rows = decoder(Samples(samples=(sample("a", 1.0, unit="mV"),)), columns=(Column(field="a", unit="V"),))
+    rows.decode(routed("t"))
+    assert rows.examples == {"unit_differs": "t a: mV, not V"}

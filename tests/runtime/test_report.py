@@ -173,3 +173,21 @@ def test_an_outbox_that_will_soon_be_full_is_told_once_per_outage():
         assert not warned(is_open=is_open, covers_s=10.0)
     assert not warned(is_open=True, covers_s=7200.0, records=0)
     assert warned(is_open=False, covers_s=10.0)
+
+
+def test_a_stream_that_asks_for_channels_that_never_come_is_told_once():
+    report = FigureReport(interval_s=60, now_s=0)
+    line = LineFigures(unasked={"home": "humidity; wanted: temprature"}, unscored={"warming_up": 3})
+
+    def told(now_s):
+        return [
+            (level, event, fields)
+            for level, event, fields in report.lines(line, [], OutboxFigures(), now_s=now_s, is_last=False)
+            if event != "figures"
+        ]
+
+    assert [(level, event) for level, event, _ in told(1)] == [(logging.INFO, "windows_unscored")]
+    assert told(61) == [
+        (logging.WARNING, "channels_unknown", {"stream": "home", "heard": "humidity; wanted: temprature"})
+    ]
+    assert told(122) == []
