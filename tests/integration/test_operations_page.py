@@ -120,7 +120,7 @@ def test_every_counter_with_reasons_has_a_source():
         for field in dataclasses.fields(kind)
         if "Mapping" in str(field.type)
     }
-    assert by_reason - {"saturated", "examples", "commands"} == set(
+    assert by_reason - {"saturated", "examples", "commands", "unasked"} == set(
         SOURCES
     )  # by channel; told with the first loss
 
