@@ -60,6 +60,7 @@ def find_problems(settings: Settings) -> list[Finding]:
         found += _loops(name, stream, settings)
     found += _status_topics(settings)
     found += _sources(settings)
+    found += _edge_nodes(settings)
     found += _client_ids(settings)
     found += _commands(settings)
     return found
@@ -326,6 +327,22 @@ def _sources(settings: Settings) -> Iterator[Finding]:
                 "bridge the other broker to it"
             )
             yield Finding(where, message, (where, ("streams", first[0], "from")))
+
+
+def _edge_nodes(settings: Settings) -> Iterator[Finding]:
+    """Streams that publish in Sparkplug to one broker are one edge node there: of one group, with one QoS."""
+    first: dict[str, str] = {}
+    for name, stream in settings.streams.items():
+        publish = stream.publish
+        if publish.encoding != "sparkplug_b":
+            continue
+        other = first.setdefault(publish.to, name)
+        for option in ("group", "qos"):
+            theirs, ours = getattr(settings.streams[other].publish, option), getattr(publish, option)
+            if theirs != ours:
+                where, reads = ("streams", name, "publish", option), ("streams", other, "publish", option)
+                message = f"one edge node publishes to '{publish.to}', and stream '{other}' has {theirs}"
+                yield Finding(where, message, (where, reads))
 
 
 def _client_ids(settings: Settings) -> Iterator[Finding]:

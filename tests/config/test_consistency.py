@@ -145,3 +145,28 @@ def test_results_on_a_shared_broker_are_no_loop_when_nobody_subscribes_to_them()
     assert (
         find_problems(settings(publish={"to": "local", "topic": "{gateway}/{stream}/{device}/{kind}"})) == []
     )
+
+
+@pytest.mark.parametrize(("option", "values"), [("group", ("a", "b")), ("qos", (0, 1))])
+def test_streams_that_are_one_edge_node_say_the_same_of_it(option, values):
+    def problems(second):
+        streams = {
+            name: {
+                "from": "local",
+                "topic": f"{name}/{{device}}",
+                "channels": {"t": {}},
+                "publish": {"to": "cloud", "encoding": encoding, option: value},
+            }
+            for name, encoding, value in (
+                ("json", "json", values[1]),
+                ("pump", "sparkplug_b", values[0]),
+                ("fan", "sparkplug_b", second),
+            )
+        }
+        document = {"gateway": {"id": "g"}, "brokers": {"local": {"host": "a"}, "cloud": {"host": "b"}}}
+        return find_problems(Settings.model_validate({**document, "streams": streams}))
+
+    assert problems(values[0]) == []
+    [problem] = problems(values[1])
+    assert problem.loc == ("streams", "fan", "publish", option)
+    assert "stream 'pump'" in problem.message
