@@ -18,6 +18,7 @@ from gatewayd.pipeline.alarm import Answer
 from gatewayd.pipeline.commands import Command, answer, parse_command
 from gatewayd.pipeline.decode import Readings, Routed, Router
 from gatewayd.pipeline.stream import Stream, StreamPlan
+from gatewayd.pipeline.verdict_sparkplug import stream_of
 from gatewayd.pipeline.verdicts import AlertChange, Outcome
 
 # What steps meet in a state whose parts are other than their own would be.
@@ -339,7 +340,17 @@ class Flow:
                 self._counted(counter).update(counts)
             if _standing(gone):
                 self.abandoned_alerts[name] = _standing(gone)
+        self._bury()
         return restarted
+
+    def _bury(self) -> None:
+        """Tell Sparkplug's hosts of devices whose stream is gone."""
+        streams = [stream for stream in self._streams if stream.plan.edge_node is not None]
+        for node in self._edge_nodes.values():
+            here = {stream.name for stream in streams if stream.plan.edge_node is node}
+            for device in node.devices:
+                if stream_of(device) not in here:
+                    self.last_words.publications.append(node.remove(device, node.told_at(device)))
 
     def _count_on(self, state: State) -> None:
         for broker, node in as_state(state["edge_nodes"]).items():

@@ -99,6 +99,10 @@ class EdgeNode:
         """Ids of the devices that a rebirth tells of."""
         return tuple(self._devices)
 
+    def told_at(self, device: str) -> int:
+        """Return when what hosts know of a device was told last, ns since the Unix epoch."""
+        return max(metric.at_ms for metric in self._devices[device].values()) * _MILLISECOND
+
     def remove(self, device: str, at: int) -> Publication:
         """Forget a device whose stream is gone, and return what tells hosts so (DDEATH).
 

@@ -49,6 +49,11 @@ def device_id(stream: str, device: Device) -> str:
     return ":".join(safe_level(part).replace(":", "%3A") for part in parts)
 
 
+def stream_of(identity: str) -> str:
+    """Return the stream that a device's id belongs to; the names of streams stand there as they are."""
+    return identity.partition(":")[0]
+
+
 def prediction_metrics(prediction: Prediction, device: Device, origin: Origin) -> list[Metric]:
     """Return a prediction's metrics, as of its window's end."""
     values: list[tuple[str, Type, Value]] = [

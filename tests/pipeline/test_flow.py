@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gatewayd.domain.model import TensorSpec
 from gatewayd.errors import RejectedInputError
 from gatewayd.formats.registry import FORMATS
+from gatewayd.pipeline.encode import make_edge_node
 from gatewayd.pipeline.flow import Flow
 from tests.support.flows import (
     ARRIVED,
@@ -527,3 +528,27 @@ def test_commands_about_what_cannot_be_leave_nothing_behind():
             assert say(condition, channel)["reason"] == "unknown_alert"
     assert flow.state()["streams"]["pump"]["verdicts"]["decider"] == fresh
     assert say("silent", None)["result"] == "done"
+
+
+@pytest.mark.parametrize("goes_on", ["adopt", "restore"])
+def test_hosts_of_sparkplug_are_told_once_of_devices_whose_stream_is_gone(goes_on):
+    publish = {"to": "cloud", "encoding": "sparkplug_b"}
+
+    def flow(*names):
+        node = make_edge_node(group="g", gateway="gw", broker="cloud", qos=1)
+        plans = [plan(name, topic=f"{name}/{{device}}", length=1, hop=1, publish=publish) for name in names]
+        return make_flow(*(replace(one, edge_node=node) for one in plans))
+
+    old, new = flow("pump", "fan"), flow("fan")
+    run(old, [message("pump/d", 0, 0.0), message("fan/d", 0, 0.0)])
+    if goes_on == "adopt":
+        new.adopt(old)
+    else:
+        new.restore(old.state())
+    assert [one.topic for one in new.last_words.publications] == ["spBv1.0/g/DDEATH/gw/pump:d"]
+    following = flow("fan")
+    following.adopt(new)
+    assert following.last_words.publications == []
+    assert [one.topic for one in run(following, [message("fan/d", 1, 0.0)]).publications] == [
+        "spBv1.0/g/DDATA/gw/fan:d"
+    ]
