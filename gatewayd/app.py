@@ -308,7 +308,11 @@ def _refuse_restart_needed(before: Prepared, after: Prepared) -> None:
         changed.append("the broker that streams come from")
     spoken = [
         {
-            (stream.publish.to, stream.publish.home_assistant, stream.publish.encoding == "sparkplug_b")
+            (
+                stream.publish.to,
+                stream.publish.home_assistant,
+                stream.publish.group if stream.publish.encoding == "sparkplug_b" else None,
+            )
             for stream in settings.streams.values()
         }
         for settings in (old, new)

@@ -214,3 +214,18 @@ def test_what_needs_a_restart_is_named(changed, named):
         app._refuse_restart_needed(prepared(), changed)
     assert "restart" in str(caught.value)
     assert "other" not in str(caught.value)
+
+
+def test_another_group_of_sparkplug_needs_a_restart():
+    """Its births, and the topic of its commands, belong to a session of its own."""
+
+    def grouped(group):
+        streams = {
+            name: {**stream, "publish": {**stream["publish"], "encoding": "sparkplug_b", "group": group}}
+            for name, stream in BASE["streams"].items()
+        }
+        return prepared(streams=streams)
+
+    app._refuse_restart_needed(grouped("a"), grouped("a"))
+    with pytest.raises(StartupError, match="Sparkplug changed"):
+        app._refuse_restart_needed(grouped("a"), grouped("b"))
