@@ -86,8 +86,9 @@ def layers(tf: ModuleType, name: str) -> list[object]:
             layer.Conv2D(8, 5, padding="same", activation="relu"),
             layer.Conv2D(channels, 5, padding="same"),
         ]
-        # The default, nearest, is made of reshapes, in which the converter forgets the height.
-        return [*down, layer.UpSampling2D(4, interpolation="bilinear"), *up]
+        # Not UpSampling2D: as "nearest" it is made of reshapes, in which the converter forgets the height; as
+        # "bilinear" the two runtimes differ by up to six steps.
+        return [*down, layer.Resizing(*PICTURE, interpolation="nearest"), *up]
     if name == "classifier_int8":
         return [layer.Flatten(), layer.Dense(6, activation="relu"), layer.Dense(3, activation="softmax")]
     # Unrolled: a loop cannot run in the small runtime

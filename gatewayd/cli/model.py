@@ -136,6 +136,7 @@ def _golden_text(bundle: Bundle, result: GoldenResult | None, problem: str | Non
     return (
         f"{verdict} on {result.runtime}: {result.differing} of {result.outputs} outputs differ, "
         f"by at most {result.greatest:.2g} {unit}; allowed {result.allowed:g}"
+        + (f" but for one in 1,000, here {result.beyond}" if result.beyond else "")
     )
 
 

@@ -1,9 +1,10 @@
 """Does a runtime reproduce a bundle's golden vectors, and how far may it differ?
 
-The rule, measured in docs/models.md: each output of a quantised model lies within 2 steps, of a float32 model within
-1e-5 relative to the largest output of the window or to 1. Also on the runtime that made the vectors: which kernels a
-runtime takes, and so where they round, depends on the processor too (without ``/proc/cpuinfo``, tflite-runtime takes
-others than with it).
+The rule, measured in docs/models.md: each output of a quantised model lies within 2 steps, but of every 1,000 one may
+lie up to 8 away (where many layers add up, as in models of pictures, a few always do); each of a float32 model lies
+within 1e-5 relative to the largest output of the window or to 1. Also on the runtime that made the vectors: which
+kernels a runtime takes, and so where they round, depends on the processor too (without ``/proc/cpuinfo``,
+tflite-runtime takes others than with it).
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from gatewayd.pipeline.normalise import normalised
 from gatewayd.pipeline.quantise import quantise
 
 STEPS_TOLERANCE = 2
+FEW_STEPS_TOLERANCE = 8
+_FEW = 1000  # of so many outputs one is few
 FLOAT_TOLERANCE = 1e-5
 
 
@@ -30,7 +33,9 @@ class GoldenResult:
         differing: How many of them are not exactly the same.
         greatest: Greatest difference: in steps for a quantised model; for float32 relative to the largest
             output of the window or to 1.
-        allowed: What ``greatest`` may be at most.
+        allowed: What a difference may be at most, but for a few outputs of a quantised model.
+        beyond: How many differ by more than that.
+        utmost: What ``greatest`` may be at most.
         runtime: The runtime that was compared.
     """
 
@@ -39,12 +44,14 @@ class GoldenResult:
     differing: int
     greatest: float
     allowed: float
+    beyond: int
+    utmost: float
     runtime: str
 
     @property
     def is_met(self) -> bool:
         """Whether the runtime may run this bundle."""
-        return self.greatest <= self.allowed
+        return self.greatest <= self.utmost and self.beyond <= self.outputs // _FEW
 
 
 def compare_golden(bundle: Bundle, model: Model) -> GoldenResult:
@@ -67,15 +74,18 @@ def compare_golden(bundle: Bundle, model: Model) -> GoldenResult:
     if model.output.dtype == "float32":
         largest = np.abs(expected).reshape(len(expected), -1).max(axis=1)
         scale = np.maximum(1.0, largest).reshape(-1, *[1] * len(model.output.shape))
-        greatest, allowed = float((difference / scale).max()), FLOAT_TOLERANCE
+        difference = difference / scale
+        allowed = utmost = FLOAT_TOLERANCE
     else:
-        greatest, allowed = float(difference.max()), float(STEPS_TOLERANCE)
+        allowed, utmost = float(STEPS_TOLERANCE), float(FEW_STEPS_TOLERANCE)
     return GoldenResult(
         windows=len(found),
         outputs=found.size,
         differing=int(np.count_nonzero(difference)),
-        greatest=greatest,
+        greatest=float(difference.max()),
         allowed=allowed,
+        beyond=int(np.count_nonzero(difference > allowed)),
+        utmost=utmost,
         runtime=model.runtime,
     )
 

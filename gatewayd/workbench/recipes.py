@@ -79,9 +79,10 @@ def autoencoder_picture(height: int, width: int, channels: int) -> KerasModel:
     given = hidden = _layers.Input((height, width, channels))
     for filters in (16, 16, 8):
         hidden = _layers.Conv2D(filters, 3, 2, "same", activation="relu")(hidden)
-    for _ in range(3):
-        # The default, nearest, is made of reshapes, in which the converter forgets the height.
-        hidden = _layers.UpSampling2D(2, interpolation="bilinear")(hidden)
+    for part in (4, 2, 1):
+        # Not UpSampling2D: as "nearest" it is made of reshapes, in which the converter forgets the height; as
+        # "bilinear" the two runtimes differ by up to six steps.
+        hidden = _layers.Resizing(height // part, width // part, interpolation="nearest")(hidden)
         hidden = _layers.Conv2D(16, 3, padding="same", activation="relu")(hidden)
     return tf.keras.Model(given, _layers.Conv2D(channels, 3, padding="same")(hidden))
 

@@ -54,6 +54,20 @@ def test_three_steps_are_too_many(difference):
         check_golden(bundle, Shifted(bundle, difference, "other 1"))
 
 
+@pytest.mark.parametrize(
+    ("count", "difference", "is_met"), [(3, 8, True), (3, -8, True), (4, 3, False), (1, 9, False)]
+)
+def test_of_a_thousand_outputs_one_may_differ_by_more(count, difference, is_met):
+    bundle = golden_bundle("camera_int8")
+    assert bundle.golden.outputs.size == 3456
+    model = Shifted(bundle, 0, "other 1")
+    model._outputs = model._outputs.copy()
+    places = np.flatnonzero(np.abs(model._outputs.reshape(-1).astype(int)) < 100)[:count]
+    model._outputs.reshape(-1)[places] += np.int8(difference)
+    result = compare_golden(bundle, model)
+    assert (result.beyond, result.greatest, result.is_met) == (count, abs(difference), is_met)
+
+
 def test_the_same_runtime_may_differ_by_two_steps_on_another_processor_but_not_by_three():
     bundle = golden_bundle("classifier_int8")
     assert check_golden(bundle, Shifted(bundle, 2, bundle.golden.runtime)).differing == 1

@@ -44,4 +44,4 @@ def shapes():
 )
 def test_a_recipe_has_the_shapes_of_a_bundle_and_no_recurrent_layer(shapes, recipe, given, result):
     assert shapes[recipe][:2] == [given, result]
-    assert set(shapes[recipe][2]) <= {"InputLayer", "Dense", "Conv1D", "Conv2D", "UpSampling2D"}
+    assert set(shapes[recipe][2]) <= {"InputLayer", "Dense", "Conv1D", "Conv2D", "Resizing"}
