@@ -56,8 +56,12 @@ class Prepared:
         return bundle.spec if bundle is not None else deviation_spec(self.settings.streams[stream])
 
 
-def prepare(path: Path) -> Prepared:
+def prepare(path: Path, *, opens_links: bool = True) -> Prepared:
     """Read the configuration and all that it names.
+
+    Args:
+        path: The file.
+        opens_links: Whether brokers will be connected to; without, the files of passwords and TLS may be elsewhere.
 
     Raises:
         ConfigError: With every problem of the file, of passwords, TLS files and bundles, in file order.
@@ -68,9 +72,9 @@ def prepare(path: Path) -> Prepared:
         raise ConfigError(list(examined.problems))
     problems = list(examined.problems)
     warnings: list[str] = []
-    secrets = _read_secrets(loaded, problems, warnings)
+    secrets = _read_secrets(loaded, problems, warnings) if opens_links else {}
     for name, broker in loaded.settings.brokers.items():
-        if broker.tls is not None:
+        if broker.tls is not None and opens_links:
             _check_tls(loaded, name, broker.tls, problems, warnings)
     _check_formats(examined, loaded, problems)
     bundles = _load_bundles(examined, loaded, problems)

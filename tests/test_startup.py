@@ -104,6 +104,13 @@ def test_a_good_configuration_is_prepared(folder):
     assert SECRET not in repr(prepared)
 
 
+def test_who_connects_to_nothing_needs_no_passwords(folder):
+    (folder / "pw").unlink()
+    with pytest.raises(ConfigError, match="password_file"):
+        prepare(folder / "c.yaml")
+    assert prepare(folder / "c.yaml", opens_links=False).secrets == {}
+
+
 def test_a_password_that_everybody_can_read_is_warned_about(folder):
     (folder / "pw").chmod(0o644)
     (warning,) = prepare(folder / "c.yaml").warnings

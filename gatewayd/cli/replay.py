@@ -96,7 +96,7 @@ def command(  # one per option
     """
     if output is not None and output.exists():
         raise click.UsageError(f"{output} exists already, and stays as it is")
-    prepared = prepare(config)
+    prepared = prepare(config, opens_links=False)
     unread = Unread()
     options = TableOptions(stream=stream, time=time_column, device=device_column)
     flow = build_flow(prepared)

@@ -43,7 +43,7 @@ def command(*, config: Path, files: tuple[Path, ...], report: Path | None) -> No
     nothing is kept; each case begins anew. Exit code 0 where all hold, 1 where one doesn't, 78 where the configuration
     or a file of cases is wrong.
     """
-    prepared = looked_on(prepare(config), (), has_all_scores=False)
+    prepared = looked_on(prepare(config, opens_links=False), (), has_all_scores=False)
     paths = files or _beside(config)
     if not paths:
         raise click.UsageError(
