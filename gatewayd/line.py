@@ -37,6 +37,9 @@ _NS = 10**9
 _APART_NS = 1000
 _MOST_HEARD = 1000  # from upstream; whoever says more than people can is not heard
 _KEEP_S = 5.0  # between two writes of what alerts stand: a trembling alert must not wear a memory card out
+_KEEP_PART = (
+    20  # and of its time the line spends no more than this part on it, however many devices there are
+)
 
 
 class Source(Protocol):
@@ -136,7 +139,7 @@ class Line:
         self._refused_before: Counter[str] = Counter()  # by sources that were replaced
         self._snapshot_due = 0.0
         self._memory = memory
-        self._is_changed = False  # alerts have changed since they were kept
+        self._is_changed = False  # alerts have changed since they were kept, or there are new devices
         self._keep_due = 0.0
         self._is_heard = False
         self._heard: queue.Queue[tuple[str, Heard, Callable[[Publication], None]]] = queue.Queue(_MOST_HEARD)
@@ -206,7 +209,8 @@ class Line:
                     self._snapshot()
                 if self._is_changed and now_s >= self._keep_due:
                     self._keep(self._flow.alerts_state())
-                    self._keep_due = now_s + _KEEP_S
+                    took_s = time.monotonic() - now_s
+                    self._keep_due = now_s + max(_KEEP_S, _KEEP_PART * took_s)
             self._take(linger_s=0.0)
         finally:
             if self._held:
@@ -392,8 +396,11 @@ class Line:
         self._snapshot_due = time.monotonic() + _SNAPSHOT_S
         refused = Counter(self._refused_before)
         refused.update(self._source.refused)
+        figures, before = self._flow.figures(), self.figures
+        if figures.devices > before.devices:
+            self._is_changed = True  # one that is known is missed when a crash is followed by its silence
         self.figures = replace(
-            self._flow.figures(),
+            figures,
             unstored=dict(self._unstored),
             refused_frames={reason: count for reason, count in refused.items() if count},
             is_subscribed=self._source.is_subscribed,

@@ -59,7 +59,7 @@ class Store:
 
 
 class Rig:
-    def __init__(self, flow=None):
+    def __init__(self, flow=None, memory=None):
         self.journal = []
         self.source, self.store = Source(self.journal), Store(self.journal)
         self.line = Line(
@@ -69,6 +69,7 @@ class Rig:
             wake_deliverers=lambda: self.journal.append(("woken", 0)),
             linger_s=0.001,
             batch=256,
+            memory=memory,
         )
         self.errors = []
         self._thread = threading.Thread(target=self._run)
@@ -355,3 +356,28 @@ def test_an_outbox_that_fails_for_long_does_not_stop_the_line(monkeypatch):
         rig.source.put(*readings(3))
         rig.wait(lambda: ("acknowledged", 3) in rig.journal)
     assert rig.line.figures.unstored == {"not_stored_at_stop": 1}
+
+
+class Memory:
+    """Keeps every state that it is given."""
+
+    def __init__(self):
+        self.states = []
+
+    def save(self, state):
+        self.states.append(state)
+        return 0
+
+
+def test_a_device_is_remembered_before_it_has_had_an_alert():
+    """A crash would else forget it, and its silence afterwards."""
+    memory = Memory()
+    with Rig(memory=memory) as rig:
+        rig.source.put(*readings(1))
+        rig.wait(lambda: memory.states)
+        [first] = memory.states
+    assert rig.errors == []
+    [(_, device, _)] = first["streams"]["pump"]["devices"]["devices"]
+    assert device == "p1"
+    assert "steps" not in first["streams"]["pump"]
+    assert "steps" in memory.states[-1]["streams"]["pump"]
