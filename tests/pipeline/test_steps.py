@@ -121,7 +121,7 @@ def test_any_cut_any_tick_and_any_stop_give_the_same_to_the_byte(kind, rows, dat
     end = (timed[-1][1] if timed else START) + 100 * SECOND
     expected = feed(whole, timed) + whole.advance(end, end).publications
     flow, found, begin = make(kind), [], 0
-    for cut in sorted(data.draw(st.lists(st.integers(0, len(timed)), max_size=4))) + [len(timed)]:
+    for cut in [*sorted(data.draw(st.lists(st.integers(0, len(timed)), max_size=4))), len(timed)]:
         found += feed(flow, timed[begin:cut])
         begin = max(begin, cut)
         if data.draw(st.booleans()):
