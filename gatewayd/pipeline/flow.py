@@ -81,6 +81,7 @@ class Flow:
         outcome = Outcome()
         if steady_at is None:
             steady_at = arrived_at
+        self._do_due(arrived_at, outcome)
         begin = 0
         for end in [*self._clock_steps(arrived_at - steady_at), len(messages)]:
             part = slice(begin, end)
@@ -93,6 +94,13 @@ class Flow:
                     stream.set_clock()
             begin = end
         return outcome
+
+    def _do_due(self, arrived_at: Int64, outcome: Outcome) -> None:
+        """Do what was due by the gateway's clock before these messages came, as a tick would have done."""
+        for stream in self._streams:
+            due = stream.verdicts.deadline()
+            if due is not None and len(arrived_at) and due <= arrived_at[0]:
+                stream.verdicts.expire(int(arrived_at[0]), outcome)
 
     def _clock_steps(self, offset: Int64) -> list[int]:
         """Return the messages before which the gateway's clock was set.

@@ -190,3 +190,21 @@ def test_every_encoding_can_be_chosen(encoding):
             encoding, outcome.publications[0].content_type
         )
     }
+
+
+def test_a_shelving_that_is_over_ends_before_the_next_reading_whether_or_not_anybody_asked():
+    def told(*, ticks):
+        flow = without_model(baseline={"warm_up": 10}, alert=ONCE)
+        flow._commands = ("cloud", "say")
+        found = feed(flow, [20.0, 20.2] * 6 + [90.0])
+        alert = next(document for document in found if document["kind"] == "alert")
+        command = {"command": "shelve", "alert": alert["id"], "for_s": 5}
+        shelved = flow.hear("cloud", "say", json.dumps(command).encode(), (START + 13) * SECOND)
+        assert json.loads(shelved.answer)["result"] == "done"
+        later = []
+        if ticks:
+            outcome = flow.advance((START + 19) * SECOND, (START + 19) * SECOND)
+            later = [json.loads(p.payload) for p in outcome.publications]
+        return alerts(later + feed(flow, [20.0], first=20))
+
+    assert told(ticks=True) == told(ticks=False) == [("anomaly", "unshelved"), ("anomaly", "cleared")]
