@@ -97,7 +97,12 @@ class _Gateway:
         flow = self._go_on(build_flow(prepared), memory)
         self.deliverers = {
             name: Deliverer(
-                outbox, _upstream_session(prepared, name, flow.listens_to(name)), broker=name, hear=self._hear
+                outbox,
+                _upstream_session(prepared, name, flow.listens_to(name)),
+                broker=name,
+                hear=self._hear,
+                order=settings.outbox.order,
+                backlog_share=settings.outbox.backlog_share,
             )
             for name in dict.fromkeys(stream.publish.to for stream in settings.streams.values())
         }

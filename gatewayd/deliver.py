@@ -1,9 +1,9 @@
 """The delivery thread: outbox to upstream broker, until acknowledged.
 
-A cursor walks over the broker's records; what it has passed is in flight. Only an acknowledgement removes a
-record. A new connection forgets what was in flight, so the cursor goes back to the oldest record and what was
-not acknowledged is sent again, byte for byte, hence with the same id. (The alternative, resuming the broker's
-session as MQTT 3.1.1, 4.4 describes, trusts the broker to have kept one.)
+A feed (``store/feed.py``) hands the broker's records out in the order that is configured; what was sent is in
+flight. Only an acknowledgement removes a record. A new connection forgets what was in flight, so the feed begins
+again and what was not acknowledged is sent again, byte for byte, hence with the same id. (The alternative, resuming
+the broker's session as MQTT 3.1.1, 4.4 describes, trusts the broker to have kept one.)
 
 Acknowledgements gather for a moment before they cost a transaction. What a crash loses of them is sent again.
 """
@@ -22,10 +22,10 @@ from gatewayd.domain.figures import DeliveryFigures
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import TransientError
 from gatewayd.mqtt.properties import Request
+from gatewayd.store.feed import Feed, Order, make_feed
 from gatewayd.store.outbox import Outbox
 
 _IDLE_S = 1.0  # the longest sleep; the session's keep-alive needs a look now and then
-_PAGE = 64  # records read at once: what memory holds of a backlog, and how long the outbox's lock is held
 _PAGES_A_TURN = 16  # then the session gets a look at its socket, however long the backlog is
 _GATHER_ACKS = 32  # this many acknowledgements are worth a transaction at once
 _GATHER_S = 0.02  # fewer wait this long for company
@@ -80,6 +80,8 @@ class Deliverer:
         session: The broker's link.
         broker: The broker's name in the configuration.
         hear: Called with what was said to us on this link; must not block.
+        order: In which order records are sent.
+        backlog_share: For ``live_first``: the part of the predictions sent that the backlog gets, 0..1.
 
     Attributes:
         figures: The latest snapshot; replaced a few times a second, never changed. Any thread may read it.
@@ -92,6 +94,8 @@ class Deliverer:
         *,
         broker: str,
         hear: Callable[[str, Request], None] | None = None,
+        order: Order = "oldest_first",
+        backlog_share: float = 0.5,
     ) -> None:
         self._outbox = outbox
         self._hear = hear
@@ -105,17 +109,15 @@ class Deliverer:
         self._fd_lock = threading.Lock()  # wake() against the closing of the descriptor
         self._stop_at: float | None = None
         self._connection = session.connection
-        self._cursor = 0  # every record up to here is sent or gone
-        self._page: list[tuple[int, Publication]] = []  # read, and not yet taken by the session
-        self._look_at = (
-            0.0  # nothing to read in the outbox before; a wake or a new connection brings it forward
-        )
+        self._feed: Feed = make_feed(outbox, broker, order=order, backlog_share=backlog_share)
+        self._look_at = 0.0  # for records that nobody woke us for
         self._is_behind = True  # more could be sent at once: no wait before the first turn
         self._acks: set[int] = set()  # a set: a disk that fails for long meets the same record twice
         self._acks_due = _NEVER
         self._retry_at = 0.0
         self._tries: dict[int, int] = {}  # of records that the broker refused for a reason that may pass
         self._again_from: int | None = None  # the oldest of them
+        self._unwanted: dict[str, set[int]] = {}  # to be given up, by reason: the disk would not do it yet
         self._answer: Publication | None = None  # the next one, not yet taken by the session
         self._is_failing = False
         self._failures = 0
@@ -205,10 +207,10 @@ class Deliverer:
         except BlockingIOError:
             return
         self._is_woken = False
-        self._look_at = 0.0
+        self._feed.wake()
 
     def _gather(self) -> None:
-        """Collect acknowledgements; on a new connection begin again at the oldest record."""
+        """Collect acknowledgements; on a new connection begin again with what is left."""
         arrived = [token for token in self._session.take_acknowledged() if token != _ANSWER]
         self._set_aside()
         if arrived:
@@ -223,9 +225,7 @@ class Deliverer:
         if self._session.connection != self._connection:
             self._connection = self._session.connection
             self._settle(at_once=True)  # what is acknowledged must not be sent again
-            self._cursor = 0
-            self._page = []
-            self._look_at = 0.0
+            self._feed.begin()
 
     def _set_aside(self) -> None:
         """Give up what the broker will never take, so that it doesn't block what stands behind it."""
@@ -245,13 +245,25 @@ class Deliverer:
             self._give_up(refused, "refused")
 
     def _give_up(self, seqs: list[int], reason: str) -> None:
+        self._unwanted.setdefault(reason, set()).update(seqs)
+        self._clear_out()
+
+    def _clear_out(self) -> None:
+        """Give up what is to be given up; what the disk does not do now it is asked for again."""
+        if time.monotonic() < self._retry_at:
+            return
         try:
-            self._outbox.give_up(seqs, reason=reason)
+            while self._unwanted:
+                reason, seqs = next(iter(self._unwanted.items()))
+                self._outbox.give_up(sorted(seqs), reason=reason)
+                del self._unwanted[reason]
         except TransientError as error:
-            self._hold(error)  # they will be read and refused again
+            self._hold(error)
 
     def _retire(self) -> None:
-        """Let go of what has become too old, before it is sent."""
+        """Let go of what has become too old, before it is sent, and of what could not be given up before."""
+        if self._unwanted:
+            self._clear_out()
         now = time.monotonic()
         if now < self._retry_at:
             return
@@ -295,41 +307,34 @@ class Deliverer:
         for _ in range(_PAGES_A_TURN):
             if not self._session.is_open or not self._read():
                 return False
-            taken = self._session.publish(self._page)
-            if taken:
-                self._cursor = self._page[taken - 1][0]
-                self._page = self._page[taken:]
-                self._published += taken
-            if self._page:
+            taken = self._session.publish(self._feed.page)
+            self._feed.sent(taken)
+            self._published += taken
+            if self._feed.page:
                 return False  # no room: the acknowledgements that make room end the session's wait
         return True
 
     def _read(self) -> bool:
-        """Read the next page unless one is at hand; tell whether there is something to send."""
+        """Bring the feed up to date; tell whether there is, or may be, something to send."""
         now = time.monotonic()
         if self._again_from is not None and now >= self._retry_at:
-            self._cursor, self._page, self._look_at = self._again_from - 1, [], 0.0
+            self._feed.go_back(self._again_from)
             self._again_from = None
-        if self._page:
-            return True
-        if now < max(self._look_at, self._retry_at):
-            return False
+        if now < self._retry_at:
+            return bool(self._feed.page)
+        if now >= self._look_at:
+            self._look_at = now + _IDLE_S
+            self._feed.wake()
         try:
-            page = self._outbox.pending(self._broker, after=self._cursor, limit=_PAGE, now=time.time_ns())
+            expired = self._feed.read(time.time_ns())
         except TransientError as error:
             self._hold(error)
             return False
-        is_full = len(page) == _PAGE
-        expired = [seq for seq, publication in page if publication.expires_s == 0]
         if expired:
             self._give_up(expired, "expired")
-            page = [entry for entry in page if entry[1].expires_s != 0]
-        self._page = page
-        if not self._acks:  # else it is their removal that shows whether the disk has recovered
-            self._recover()
-        if not is_full:
-            self._look_at = now + _IDLE_S
-        return bool(self._page) or is_full  # all of a page may have expired
+        elif expired is not None and not self._acks:
+            self._recover()  # with acknowledgements it is their removal that shows whether the disk has recovered
+        return bool(self._feed.page) or not self._feed.is_dry  # nothing on the page, and the search goes on
 
     def _hold(self, error: TransientError) -> None:
         """Leave the outbox alone for a while; one line per outage."""

@@ -112,8 +112,8 @@ class FakeSession:
 class Running:
     """A deliverer in a thread of its own, stopped at the end."""
 
-    def __init__(self, outbox, session, *, hear=None):
-        self.deliverer = Deliverer(outbox, session, broker="cloud", hear=hear)
+    def __init__(self, outbox, session, *, hear=None, **options):
+        self.deliverer = Deliverer(outbox, session, broker="cloud", hear=hear, **options)
         self.thread = threading.Thread(target=self.deliverer.run)
 
     def __enter__(self):
@@ -379,6 +379,68 @@ def test_what_is_too_old_after_an_outage_is_not_sent(tmp_path):
     assert session.arrived == [b"100", b"101"]
     assert outbox.figures().evicted["too_old"] == 100
     outbox.close()
+
+
+def test_live_first_brings_alerts_then_new_predictions_with_the_backlog_behind(outbox):
+    """The link takes eight at a time; what comes while it drains does not wait for the backlog's end."""
+    outbox.append(numbered(0, 200), at=1)
+    outbox.append([replace(item, kind="alert") for item in numbered(900, 2)], at=1)
+    session = FakeSession(answers=False, is_open=False)
+    with Running(outbox, session, order="live_first", backlog_share=0.25) as deliverer:
+        session.open()
+        wait_for(lambda: len(session.arrived) == 8)
+        outbox.append(numbered(1000, 30), at=2)
+        outbox.append([replace(item, kind="alert") for item in numbered(902, 1)], at=2)
+        deliverer.wake()
+        wait_for(lambda: not deliverer._is_woken)
+        session.answers = True
+        session.answer()
+        wait_for(lambda: outbox.figures().records == 0)
+    arrived = [int(payload) for payload in session.arrived]
+    assert arrived[:9] == [900, 901, 0, 1, 2, 3, 4, 5, 902]
+    assert arrived[9:17] == [1000, 1001, 1002, 6, 1003, 1004, 1005, 7]
+    last_new = arrived.index(1029)
+    assert last_new < 9 + 30 + 11
+    assert sorted(arrived) == [*range(200), 900, 901, 902, *range(1000, 1030)]
+    assert [n for n in arrived if n < 200] == list(range(200))
+
+
+def test_what_was_in_flight_on_a_lost_link_is_backlog_on_the_next_one(outbox):
+    session = FakeSession(answers=False)
+    with Running(outbox, session, order="live_first", backlog_share=0.0) as deliverer:
+        wait_for(lambda: session.polls > 1)
+        outbox.append(numbered(0, 20), at=1)
+        deliverer.wake()
+        wait_for(lambda: len(session.arrived) == 8)
+        session.lose()
+        session.open()
+        wait_for(lambda: len(session.arrived) == 16)
+        outbox.append(numbered(100, 3), at=2)
+        deliverer.wake()
+        wait_for(lambda: not deliverer._is_woken)
+        session.answers = True
+        session.answer()
+        wait_for(lambda: outbox.figures().records == 0)
+    assert [int(p) for p in session.arrived] == [*range(8), *range(8), 100, 101, 102, *range(8, 20)]
+
+
+def test_what_could_not_be_given_up_is_given_up_later(outbox, monkeypatch):
+    """A disk that fails when a record is refused: it must not stay for ever, nor be counted twice."""
+    monkeypatch.setattr("gatewayd.deliver._RETRY_S", 0.01)
+    outbox.append(numbered(0, 3), at=1)
+    failing, session = FailingOutbox(outbox), FakeSession(answers=False)
+    failing.fails = {"give_up"}
+    with capture_logs(), Running(failing, session) as deliverer:
+        wait_for(lambda: len(session.in_flight) == 3)
+        with session.lock:
+            session.refused.append((session.in_flight.pop(0), "not_authorized"))
+            session.answer()
+        deliverer.wake()
+        wait_for(lambda: failing.calls.count("give_up") >= 3)
+        failing.fails = set()
+        wait_for(lambda: outbox.figures().records == 0)
+    assert outbox.figures().evicted["refused"] == 1
+    assert outbox.figures().acknowledged == 2
 
 
 def test_answers_go_out_at_once_and_requests_are_handed_on(outbox):

@@ -256,6 +256,12 @@ def _results(at: Loc, stream: StreamSettings, settings: Settings) -> Iterator[Fi
     if publish.alert_state and publish.encoding == "sparkplug_b":
         option = (*where, "alert_state")
         yield Finding(option, "Sparkplug retains nothing: births say where alerts stand", (option, encoding))
+    if settings.outbox.order == "live_first" and publish.encoding == "sparkplug_b":
+        option = ("outbox", "order")
+        message = (
+            f"Sparkplug numbers its messages in order, and stream {at[-1]} is encoded by it: use oldest_first"
+        )
+        yield Finding(option, message, (option, encoding))
     broker = settings.brokers.get(publish.to)
     if publish.expires_s is not None and broker is not None and broker.protocol != "5":
         option = (*where, "expires_s")

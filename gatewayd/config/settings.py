@@ -517,6 +517,16 @@ class OutboxSettings(_Section):
         default="process",
         description="What stored results survive. power: a power cut; process: kill -9; none: no promise.",
     )
+    order: Literal["oldest_first", "live_first"] = Field(
+        default="oldest_first",
+        description="oldest_first keeps each device's order; live_first: alerts, then new predictions, then old.",
+    )
+    backlog_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="By live_first: part of the predictions sent that old ones get while new ones wait.",
+    )
 
 
 class LineSettings(_Section):

@@ -97,6 +97,11 @@ class Outbox:
         if max_age_s is not None:
             self._ages = self._begun_ages(max_age_s)
 
+    @property
+    def last(self) -> int:
+        """The greatest number that was given out. Any thread."""
+        return self._seq
+
     def append(self, publications: Sequence[Publication], *, at: int) -> None:
         """Store publications in their order, in one transaction, and evict what no longer fits.
 
@@ -152,6 +157,34 @@ class Outbox:
             if start == floor:  # nothing of this broker lies before what was found
                 self._broker_floors[broker] = found[0][0] - 1 if found else self._seq
         return found
+
+    def scan(
+        self, broker: str, rank: int, *, after: int, until: int, limit: int, now: int | None = None
+    ) -> tuple[list[tuple[int, Publication]], int, bool]:
+        """Look for the oldest records of one broker and rank (``record.py``) beyond a point, some way and no further.
+
+        Args:
+            broker: The broker's name.
+            rank: 0: predictions; 1: everything else.
+            after: Records with a greater number,
+            until: and none greater than this.
+            limit: At most this many; at least 1.
+            now: As for ``pending``.
+
+        Returns:
+            What was found, as by ``pending``; the number to go on from; whether that is the end for now.
+
+        Raises:
+            TransientError: The file cannot be read now.
+        """
+        with self._lock, self._translated():
+            end = min(until, self._seq)
+            if after >= end:
+                return [], after, True
+            found, reached = record.scan(
+                self._connection, broker, rank, after=after, until=end, limit=limit, now=now
+            )
+        return found, reached, reached >= end
 
     def acknowledge(self, seqs: Sequence[int]) -> None:
         """Remove records that upstream has taken; numbers that are gone already are passed over.

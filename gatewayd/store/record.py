@@ -67,6 +67,10 @@ _AT_ONCE = 16
 _INSERT_MANY = _INSERT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (_AT_ONCE - 1)
 _PENDING = """SELECT seq, at, kind, qos, retain, topic, payload, content_type, expires_s, user_properties FROM record
     WHERE seq > ? AND broker = ? ORDER BY seq LIMIT ?"""
+_NEXT = "SELECT seq FROM record WHERE seq > ? ORDER BY seq LIMIT 1"
+_RANKED = """SELECT seq, at, kind, qos, retain, topic, payload, content_type, expires_s, user_properties FROM record
+    WHERE seq > ? AND seq <= ? AND broker = ? AND rank = ? ORDER BY seq LIMIT ?"""
+_SPAN = 4096  # numbers that are looked through at once: about a millisecond
 _OLDEST = "SELECT seq, size, kind FROM record WHERE seq > ? AND rank = ? ORDER BY seq"
 _BY_AGE = """SELECT max(seq), max(at) FROM record WHERE rank = 0 AND at BETWEEN :set AND :wall
     GROUP BY min((:wall - at) / :grain, :grains) ORDER BY max(at)"""
@@ -125,6 +129,37 @@ def pending(
 ) -> list[tuple[int, Publication]]:
     """Read the oldest records of one broker beyond ``after``, at most ``limit``; ``now`` as for ``left_s``."""
     rows: list[_Found] = connection.execute(_PENDING, (after, broker, limit)).fetchall()
+    return _publications(rows, broker, now)
+
+
+def scan(
+    connection: sqlite3.Connection,
+    broker: str,
+    rank: int,
+    *,
+    after: int,
+    until: int,
+    limit: int,
+    now: int | None,
+) -> tuple[list[tuple[int, Publication]], int]:
+    """Read the oldest records of one broker and rank within a stretch that begins beyond ``after``.
+
+    Returns:
+        At most ``limit`` records, and the number up to which all were looked at: ``until``, or less where the search
+        is to go on from there.
+    """
+    if until - after > _SPAN:
+        following = connection.execute(_NEXT, (after,)).fetchone()
+        if following is None or following[0] > until:
+            return [], until
+        end = min(until, following[0] + _SPAN - 1)
+    else:
+        end = until
+    rows: list[_Found] = connection.execute(_RANKED, (after, end, broker, rank, limit)).fetchall()
+    return _publications(rows, broker, now), rows[-1][0] if len(rows) == limit else end
+
+
+def _publications(rows: Sequence[_Found], broker: str, now: int | None) -> list[tuple[int, Publication]]:
     return [
         (
             seq,

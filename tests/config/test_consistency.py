@@ -3,7 +3,7 @@
 import pytest
 
 from gatewayd.config.consistency import find_problems
-from gatewayd.config.settings import Settings
+from gatewayd.config.settings import OutboxSettings, Settings
 
 
 def settings(brokers=None, **stream):
@@ -170,3 +170,14 @@ def test_streams_that_are_one_edge_node_say_the_same_of_it(option, values):
     [problem] = problems(values[1])
     assert problem.loc == ("streams", "fan", "publish", option)
     assert "stream 'pump'" in problem.message
+
+
+def test_sparkplug_keeps_its_order():
+    """Its messages are numbered: a host that gets them out of order asks for a rebirth."""
+    given = settings(publish={"to": "cloud", "group": "plant", "encoding": "sparkplug_b"})
+    live = given.model_copy(update={"outbox": OutboxSettings(order="live_first")})
+    assert find_problems(given) == []
+    found = find_problems(live)
+    assert [(finding.loc, "use oldest_first" in finding.message) for finding in found] == [
+        (("outbox", "order"), True)
+    ]
