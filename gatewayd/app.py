@@ -116,7 +116,9 @@ class _Gateway:
             batch=settings.line.batch,
             memory=memory,
         )
-        self._report = FigureReport(interval_s=settings.gateway.figures_interval_s, now_s=time.monotonic())
+        self._report = FigureReport(
+            interval_s=settings.gateway.figures_interval_s, now_s=time.monotonic(), before=flow.figures()
+        )
         self._log_loaded("config_loaded", prepared)
 
     def _go_on(self, flow: Flow, memory: Checkpoint) -> Flow:

@@ -29,11 +29,17 @@ class FigureReport:
     """Turns snapshots into log lines. Owned by the main thread.
 
     The first loss of each kind and reason is told at once; what comes after is summed and told once per interval.
+
+    Args:
+        interval_s: Between two lines of all figures.
+        now_s: Monotonic clock.
+        before: What the process before had counted, and told; counters run on from there.
     """
 
-    def __init__(self, *, interval_s: float, now_s: float) -> None:
+    def __init__(self, *, interval_s: float, now_s: float, before: LineFigures | None = None) -> None:
         self._interval_s = interval_s
         self._due_s = now_s + interval_s
+        self._before = before or LineFigures()
         self._told: dict[tuple[str, str], int] = {}
         self._is_short_told = False  # in this outage
 
@@ -58,10 +64,12 @@ class FigureReport:
         is_due = is_last or now_s >= self._due_s
         for event, name in _LOSSES:
             reasons: Mapping[str, int] = outbox.evicted if name == "evicted" else getattr(line, name)
+            before: Mapping[str, int] = {} if name == "evicted" else getattr(self._before, name)
             for reason, count in reasons.items():
                 level = _level(name, reason)
-                told = self._told.get((event, reason), 0)
-                if count > told and (told == 0 or is_due):
+                is_first = (event, reason) not in self._told
+                told = before.get(reason, 0) if is_first else self._told[event, reason]
+                if count > told and (is_first or is_due):
                     self._told[event, reason] = count
                     fields: dict[str, object] = {"reason": reason, "count": count - told, "total": count}
                     if (example := line.examples.get(f"{name}/{reason}")) is not None:

@@ -61,6 +61,19 @@ def test_at_the_end_everything_is_told():
     ]
 
 
+def test_what_the_process_before_had_counted_is_not_told_again():
+    before = LineFigures(dropped={"late": 60, "gap": 2}, unscored={"warming_up": 20})
+    report = FigureReport(interval_s=60, now_s=0, before=before)
+    usual = {"unscored": {"warming_up": 20}}
+    assert told(report, 1, dropped={"late": 60, "gap": 2}, **usual) == []
+    assert told(report, 2, dropped={"late": 61, "gap": 2}, **usual) == [("readings_dropped", "late", 1)]
+    assert told(report, 3, dropped={"late": 65, "gap": 2}, **usual) == []
+    assert told(report, 61, dropped={"late": 65, "gap": 2}, **usual) == [
+        ("readings_dropped", "late", 4),
+        ("figures", None, None),
+    ]
+
+
 @given(
     snapshots=st.lists(
         st.tuples(
