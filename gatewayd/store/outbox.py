@@ -21,7 +21,7 @@ import structlog
 from gatewayd.domain.figures import OutboxFigures
 from gatewayd.domain.verdict import Publication
 from gatewayd.errors import StartupError, TransientError
-from gatewayd.store import database, record
+from gatewayd.store import database, record, wal
 from gatewayd.store.ages import Ages
 from gatewayd.store.coverage import Coverage
 
@@ -382,8 +382,16 @@ class Outbox:
         The count reads every page of the table's tree, which is the check for damage at once: ``quick_check``
         would read every payload besides, seconds for a full outbox. Damage it misses is dealt with when met.
         """
+        is_adopted = wal.adopt_orphan(self._path)
+        if is_adopted is False:
+            self._path.touch()  # so that it is set aside, with its log
+            raise sqlite3.DatabaseError("the database file is gone, and its log does not hold all of it")
+        written = wal.frames_written(self._path, page_bytes=database.PAGE_BYTES)
         self._connection = self._checkpointer = database.connect(self._path, self._durability)
         try:
+            if written:
+                self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # now it recovers
+                passed_over = written - wal.frames_used(self._path)
             try:
                 database.claim(
                     self._connection,
@@ -395,6 +403,10 @@ class Outbox:
             except StartupError as error:
                 raise StartupError(f"{self._path}: {error}") from error
             last, records, size = self._connection.execute(_TOTALS).fetchone()
+            if written and passed_over > 0:
+                self._log.warning("outbox_cut_off", frames=passed_over, lost="unknown", records=records)
+            if is_adopted:
+                self._log.warning("outbox_restored", records=records)
             self._checkpointer = database.connect(self._path, self._durability)
         except BaseException:
             self._disconnect()

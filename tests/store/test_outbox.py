@@ -727,3 +727,130 @@ def test_closing_twice_leaves_one_file(tmp_path):
     again = opened(tmp_path)
     assert len(everything(again)) == 5
     again.close()
+
+
+def spooled(folder, count=1000):
+    """An outbox as kill -9 leaves it: every append is committed, nothing was written back at the end."""
+    live = folder / "live"
+    live.mkdir()
+    outbox = opened(live)
+    for number in range(0, count, 4):
+        outbox.append(numbered(number, 4), at=1)
+    spool = folder / "spool"
+    shutil.copytree(live, spool)
+    outbox.close()
+    return spool
+
+
+def delivered_after(spool, copy, damage):
+    """Damage a copy, open it, take everything out; what was found, what was logged."""
+    shutil.copytree(spool, copy)
+    damage(copy)
+    with capture_logs() as logs:
+        outbox = opened(copy)
+    found = [int(payload) for payload in payloads(outbox)]
+    outbox.append(numbered(5000, 1), at=1)  # it goes on
+    assert int(payloads(outbox)[-1]) == 5000
+    outbox.close()
+    shutil.rmtree(copy)
+    return found, [(entry["event"], entry.get("lost")) for entry in logs]
+
+
+def test_case_25_a_log_that_was_cut_at_any_byte_costs_the_last_append_and_says_so(tmp_path):
+    spool = spooled(tmp_path)
+    log = (spool / "outbox.db-wal").read_bytes()
+    for cut in range(1, 201):
+        found, logs = delivered_after(
+            spool, tmp_path / "copy", lambda copy, cut=cut: (copy / "outbox.db-wal").write_bytes(log[:-cut])
+        )
+        assert found == list(range(996))
+        assert logs == [("outbox_cut_off", "unknown")]
+
+
+def test_case_25_zeros_at_the_end_of_the_log_cost_the_last_append_and_are_told(tmp_path):
+    spool = spooled(tmp_path)
+    log = (spool / "outbox.db-wal").read_bytes()
+    found, logs = delivered_after(
+        spool,
+        tmp_path / "copy",
+        lambda copy: (copy / "outbox.db-wal").write_bytes(log[:-4096] + bytes(4096)),
+    )
+    assert (found, logs) == (list(range(996)), [("outbox_cut_off", "unknown")])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_case_25_a_log_without_its_database_is_recovered(tmp_path, damage):
+    """SQLite would delete it: all of the spool, without a word."""
+    found, logs = delivered_after(
+        spooled(tmp_path), tmp_path / "copy", lambda copy: damage(copy / "outbox.db")
+    )
+    assert (found, logs) == (list(range(1000)), [("outbox_restored", None)])
+
+
+def test_case_25_a_log_that_does_not_hold_all_of_its_lost_database_is_set_aside(tmp_path):
+    live = tmp_path / "live"
+    live.mkdir()
+    outbox = opened(live)
+    outbox.append(numbered(0, 500), at=1)
+    outbox._checkpointer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    outbox.append(numbered(500, 1), at=1)
+    log = (live / "outbox.db-wal").read_bytes()
+    outbox.close()
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / "outbox.db-wal").write_bytes(log)
+    with capture_logs() as logs:
+        again = opened(spool)
+    assert [(entry["event"], entry["lost"]) for entry in logs] == [("outbox_damaged", "unknown")]
+    assert Path(f"{again.set_aside}-wal").read_bytes() == log
+    again.append(numbered(0, 1), at=1)
+    assert payloads(again) == [b"0"]
+    again.close()
+
+
+@pytest.mark.parametrize("index", [b"", b"\x00" * 32768, b"stale" * 6553])
+def test_case_25_the_index_of_the_log_is_made_anew_whatever_is_left_of_it(tmp_path, index):
+    found, logs = delivered_after(
+        spooled(tmp_path), tmp_path / "copy", lambda copy: (copy / "outbox.db-shm").write_bytes(index)
+    )
+    assert (found, logs) == (list(range(1000)), [])
+
+
+@pytest.mark.parametrize("name", ["outbox.db-journal", "outbox.db-wal"])
+def test_case_25_a_stale_file_beside_a_whole_database_changes_nothing(tmp_path, name):
+    other = tmp_path / "other"
+    other.mkdir()
+    stale = (spooled(other, 40) / "outbox.db-wal").read_bytes()
+    outbox = opened(tmp_path)
+    outbox.append(numbered(0, 100), at=1)
+    outbox.close()
+    (tmp_path / name).write_bytes(b"\x00" * 512 if name.endswith("journal") else b"\x00" * 32 + stale[32:])
+    with capture_logs():
+        outbox = opened(tmp_path)
+    assert [int(payload) for payload in payloads(outbox)] == list(range(100))
+    outbox.close()
+
+
+def test_case_25_frames_that_arrived_out_of_order_cost_what_came_after_the_first_that_is_missing(tmp_path):
+    """A disk that reorders writes: a frame in the middle is not there, those behind it are."""
+    spool = spooled(tmp_path)
+    log = bytearray((spool / "outbox.db-wal").read_bytes())
+    frame = 24 + 8192
+    middle = 32 + (len(log) - 32) // frame // 2 * frame
+    log[middle : middle + frame] = bytes(frame)
+    found, logs = delivered_after(
+        spool, tmp_path / "copy", lambda copy: (copy / "outbox.db-wal").write_bytes(log)
+    )
+    assert found == list(range(len(found)))
+    assert 300 < len(found) < 700
+    assert [event for event, _ in logs] == ["outbox_cut_off"]
+
+
+def test_case_26_a_full_buffer_drops_the_oldest_and_counts_them(tmp_path):
+    """Room for five: of ten, the last five are delivered, and five are counted."""
+    outbox = opened(tmp_path, max_bytes=10)
+    for number in range(1, 11):
+        outbox.append([publication(b"%d" % (number % 10))], at=1)
+    assert [int(payload) for payload in payloads(outbox)] == [6, 7, 8, 9, 0]
+    assert outbox.figures().evicted == {"prediction": 5, "alert": 0}
+    outbox.close()
