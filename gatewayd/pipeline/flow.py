@@ -311,7 +311,7 @@ class Flow:
         totals = self._counted("totals")
         totals["accepted"] += len(routed.payloads) - len(readings.rejected)
         totals["readings"] += len(readings.batch)
-        stream.take(readings, outcome)
+        stream.take(readings, outcome, now=int(routed.arrived_at[0]))
 
     def _command(self, command: Command, at: int, outcome: Outcome) -> Answer:
         given = Answer(refusal="unknown_alert")

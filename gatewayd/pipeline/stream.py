@@ -121,10 +121,16 @@ class Stream:
             self._gone = self._decoder.offline
         return readings
 
-    def take(self, readings: Readings, outcome: Outcome) -> None:
-        """Take decoded readings through all steps; add what came of them to ``outcome``."""
+    def take(self, readings: Readings, outcome: Outcome, *, now: int) -> None:
+        """Take decoded readings through all steps; add what came of them to ``outcome``.
+
+        Args:
+            readings: Of one run.
+            outcome: Takes what comes of them.
+            now: Gateway clock, ns since the Unix epoch, when the first of them arrived.
+        """
         for happening in self.steps.take(readings, self._gone):
-            self.verdicts.take(happening, outcome)
+            self.verdicts.take(happening, outcome, now=now)
         self._gone = []
         outcome.requests.extend(self.requests)
         self.requests = []
@@ -132,7 +138,7 @@ class Stream:
     def expire(self, now: int, steady_now: int, outcome: Outcome) -> None:
         """Do what is due because nothing came; see ``Flow.advance``."""
         for happening in self.steps.expire(steady_now):
-            self.verdicts.take(happening, outcome)
+            self.verdicts.take(happening, outcome, now=now)
         self.verdicts.expire(now, outcome)
 
     def unasked(self) -> str | None:

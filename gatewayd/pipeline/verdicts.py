@@ -117,13 +117,21 @@ class Verdicts:
         )
         self._input_drift, self._score_drift = _drifts(settings, spec)
         self._measured_anew: set[Condition] = set()  # by the latest ``restore``
+        self._now = 0  # the gateway's clock: floods go by when people are told, not by sensors' clocks
         self.counts: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
         self.saturated: Counter[str] = Counter()
         self.marked: Counter[str] = Counter()
 
-    def take(self, happening: WindowBatch | Turn, outcome: Outcome) -> None:
-        """Decide on what the steps gave, and add what is to be published to ``outcome``."""
+    def take(self, happening: WindowBatch | Turn, outcome: Outcome, *, now: int) -> None:
+        """Decide on what the steps gave, and add what is to be published to ``outcome``.
+
+        Args:
+            happening: What the steps gave.
+            outcome: Takes what comes of it.
+            now: Gateway clock, ns since the Unix epoch, when the first message of the run came that led to it.
+        """
+        self._now = now
         if isinstance(happening, Turn):
             self._turn(happening, outcome)
             return
@@ -167,6 +175,7 @@ class Verdicts:
 
     def expire(self, now: int, outcome: Outcome) -> None:
         """Do what is due to alerts by the gateway's clock: shelvings end, and floods."""
+        self._now = now
         self._publish(self.decider.alarms.expire(now), outcome)
         if self._flood is not None and (at := self._flood.deadline()) is not None and at <= now:
             self._release(self._flood.expire(now), outcome)
@@ -206,6 +215,7 @@ class Verdicts:
         self, verb: Verb, target: str | Key, outcome: Outcome, *, at: int, by: str | None, for_ns: int | None
     ) -> Answer:
         """Do to an alert what a person says; see ``Alarms.command``."""
+        self._now = at
         answer = self.decider.alarms.command(verb, target, at=at, by=by, for_ns=for_ns)
         self._publish(answer.changes, outcome)
         return answer
@@ -406,7 +416,7 @@ class Verdicts:
         for alert in changes:
             self.counts[alert.state] += 1
         if self._flood is not None:
-            self._release(self._flood.sift(changes, changes[0].changed_at), outcome)
+            self._release(self._flood.sift(changes, self._now), outcome)
         else:
             self._tell(changes, outcome)
 

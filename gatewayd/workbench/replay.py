@@ -25,6 +25,9 @@ from gatewayd.pipeline.flow import Flow, Outcome
 from gatewayd.workbench.recording import LATEST_NS, Arrived
 
 _BATCH: Final = 4096
+_RUNS_IN_A_FLOOD: Final = (
+    60  # at least: alerts of one run are raised at one instant, as far as a flood's time goes
+)
 _APART_NS: Final = 1000  # as the line keeps arrivals apart
 _SET_BACK_NS: Final = -(10**9)  # a clock that falls by less only trembles
 _SECOND: Final = 10**9
@@ -236,7 +239,7 @@ def _timers_s(stream: StreamSettings) -> Iterator[float]:
     for seconds in (
         stream.idle_timeout_s,
         stream.alert.silent_after_s,
-        None if flood is None else flood.within_s,
+        None if flood is None else flood.within_s / _RUNS_IN_A_FLOOD,
     ):
         if seconds is not None:
             yield seconds

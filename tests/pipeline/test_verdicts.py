@@ -153,6 +153,24 @@ def test_more_alerts_than_a_person_reads_are_held_back_and_told_later():
     assert flow.figures().alerts_withheld == {"flood": 2}
 
 
+@pytest.mark.parametrize("lag_s", [-30, 0, 3600])
+def test_floods_go_by_the_gateways_clock_whatever_the_sensors_show(lag_s):
+    flow = without_model(baseline={"warm_up": 10}, alert={**ONCE, "flood": {"most": 2, "within_s": 60.0}})
+    devices = [f"d{number}" for number in range(6)]
+    for device in devices:
+        feed(flow, [20.0, 20.2] * 6, device=device)
+    told = []
+    for index, device in enumerate(devices):
+        now = (START + 20 + lag_s + index) * SECOND
+        payload = json.dumps({"ts": START + 20, "v": 90.0}).encode()
+        sent = [(f"site/{device}".encode(), payload, 0x30, 0)]
+        told += [len(flow.run(sent, np.array([now])).changes), len(flow.advance(now, now).changes)]
+    assert told == [1, 0, 1, 0] + [0] * 8
+    end = (START + 20 + lag_s + 5 + 60) * SECOND
+    assert len(flow.advance(end - 1, end - 1).changes) == 0
+    assert len(flow.advance(end, end).changes) == 4
+
+
 @pytest.mark.parametrize(("wanted", "count"), [("all", 31), ("anomalous", 1), ("none", 0)])
 def test_predictions_are_published_as_wanted(wanted, count):
     flow = without_model(
