@@ -1,17 +1,15 @@
 """``gatewayd discover``: listen to a broker, write a first configuration."""
 
-import logging
 import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
-import structlog
 from pydantic import ValidationError
 
+from gatewayd.cli.quiet import silent_logs, until_told
 from gatewayd.config.secret import Secret, read_secret
 from gatewayd.config.settings import BrokerSettings, TlsSettings
 from gatewayd.domain.topic import TopicFilter
@@ -144,7 +142,7 @@ def _listen(
         TransientError: The broker can't be reached, or refuses the subscriptions.
     """
     overheard = Overheard()
-    with _silent_logs():
+    with silent_logs():
         session = Session(
             broker,
             client_id=f"gatewayd-discover-{secrets.token_hex(4)}",
@@ -153,7 +151,7 @@ def _listen(
             subscriptions=[(TopicFilter.parse(topic).filter, 0) for topic in topics],
         )
         began = time.monotonic()
-        with suppress(KeyboardInterrupt):
+        with until_told():
             while (left_s := began + seconds - time.monotonic()) > 0:
                 session.poll(min(left_s, _POLL_S))
                 arrived_at = time.time_ns()
@@ -164,17 +162,6 @@ def _listen(
                     raise TransientError(f"{broker.host}:{broker.effective_port}: {session.last_error}")
         session.close(_CLOSE_S)
     return overheard, time.monotonic() - began
-
-
-@contextmanager
-def _silent_logs() -> Iterator[None]:
-    """Keep the session's log lines off the terminal: what it has to say is shown in our words."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
 
 
 def _table(findings: Findings) -> Iterator[str]:

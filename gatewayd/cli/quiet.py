@@ -1,10 +1,13 @@
-"""Verbs that listen for a while show what a link has to say in their own words."""
+"""Verbs that listen for a while: they end when they are told to, and show what a link has to say in their own words."""
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -16,3 +19,19 @@ def silent_logs() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+@contextmanager
+def until_told() -> Iterator[None]:
+    """End the block, and no more than that, at Ctrl-C and at SIGTERM (``timeout`` sends that). Main thread only.
+
+    Also where Ctrl-C came to be ignored, as it is for what a script starts in the background.
+    """
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDS}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

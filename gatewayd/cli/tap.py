@@ -5,12 +5,12 @@ import secrets
 import sys
 import time
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import click
 
-from gatewayd.cli.quiet import silent_logs
+from gatewayd.cli.quiet import silent_logs, until_told
 from gatewayd.errors import TransientError
 from gatewayd.links import broker_settings, source_name, subscriptions
 from gatewayd.mqtt.session import Session
@@ -70,7 +70,7 @@ def command(
     )
     with (
         silent_logs(),
-        suppress(KeyboardInterrupt),
+        until_told(),
         closing(_listened(prepared, tap, seconds=seconds, count=count)) as lines,
     ):
         for line in lines:

@@ -1,9 +1,11 @@
 """A link's log lines stay off the terminal, and only for as long as asked."""
 
+import signal
+
 import pytest
 import structlog
 
-from gatewayd.cli.quiet import silent_logs
+from gatewayd.cli.quiet import silent_logs, until_told
 
 
 def test_nothing_is_logged_within_and_all_is_as_before_afterwards(capsys):
@@ -15,3 +17,29 @@ def test_nothing_is_logged_within_and_all_is_as_before_afterwards(capsys):
     with pytest.raises(KeyError), silent_logs():
         raise KeyError
     assert structlog.get_config() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_block_alone_and_is_taken_as_before_afterwards(number):
+    told = []
+    previous = signal.signal(number, lambda *_: told.append("as before"))
+    try:
+        with until_told():
+            signal.raise_signal(number)
+            told.append("went on")
+        signal.raise_signal(number)
+    finally:
+        signal.signal(number, previous)
+    assert told == ["as before"]
+
+
+def test_ctrl_c_ends_also_what_was_started_in_the_background_by_a_script():
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    told = []
+    try:
+        with until_told():
+            signal.raise_signal(signal.SIGINT)
+            told.append("went on")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert told == []
