@@ -177,6 +177,12 @@ class BrokerSettings(_Section):
     max_inflight: int = Field(
         default=64, ge=1, le=1000, description="Publications sent, not yet acknowledged."
     )
+    max_message_bytes: int = Field(
+        default=1_048_576,
+        ge=1024,
+        le=67_108_864,
+        description="Messages from this broker that are larger are refused.",
+    )
     status_topic: PublishTopic = Field(
         default="gatewayd/{gateway}/status", description="Retained topic of `online` and `offline`."
     )

@@ -25,7 +25,6 @@ from gatewayd.mqtt.properties import Address, Request
 from gatewayd.mqtt.tapped import make_link
 from gatewayd.mqtt.tls import TlsFiles
 
-MAX_FRAME_BYTES = 1024 * 1024
 # Silence after which a link is given up, in keep-alive intervals: paho sends PINGREQ after one, the answer has the
 # rest. paho's own deadline would be later, as it starts again whenever paho itself sends something.
 _SILENCE = 1.75
@@ -54,7 +53,6 @@ class Session:
         subscriptions: Sequence[tuple[str, int]] = (),
         status_topic: str | None = None,
         persistent: bool = False,
-        max_frame_bytes: int = MAX_FRAME_BYTES,
         keeps_properties: bool = False,
     ) -> None:
         """Make a session that connects at the first ``poll``.
@@ -68,7 +66,6 @@ class Session:
             subscriptions: (topic filter, QoS).
             status_topic: Template of the topic of birth and will; None: neither.
             persistent: Ask the broker to keep the session, with its subscriptions, while the link is down.
-            max_frame_bytes: Larger messages are refused.
             keeps_properties: What is received are requests, see ``take_requests``; ``take_messages`` gives nothing.
         """
         if tls is None and settings.tls is not None:
@@ -92,7 +89,7 @@ class Session:
             tls=tls,
             will=None if self._birth is None else self._birth.will(),
             persistent=persistent,
-            max_frame_bytes=max_frame_bytes,
+            max_frame_bytes=settings.max_message_bytes,
             keeps_properties=keeps_properties,
         )
         self._keeps_properties = keeps_properties

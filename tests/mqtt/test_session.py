@@ -751,7 +751,7 @@ def test_publications_in_flight_are_forgotten_with_their_connection(stub, open_s
 
 
 def test_a_giant_message_is_refused_and_acknowledged_and_the_link_lives(stub, open_session):
-    session = open_session(stub.port, subscriptions=[("s/#", 1)], max_frame_bytes=20_000)
+    session = open_session(stub.port, subscriptions=[("s/#", 1)], options={"max_message_bytes": 20_000})
     greet(stub, session)
     until(lambda: session.is_subscribed, session)
     stub.say(encode_publish(b"s/1", bytes(30_000), qos=1, retain=False, packet_id=5))
