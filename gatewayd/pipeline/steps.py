@@ -106,7 +106,7 @@ class Steps:
         self._silent_ns = _ns(settings.alert.silent_after_s or 0.0)
         self._silence = Silence(after_ns=self._silent_ns) if self._silent_ns else None
         self._silent: dict[int, int] = {}  # devices that are silent now: since when
-        self._used_before = self._made_before = 0  # by steps of another shape, before a reload
+        self._used_before = self._made_before = self._unfilled_before = 0  # by another shape, before a reload
         self.dropped: Counter[str] = Counter()
         self.clipped: Counter[str] = Counter()
         self.marked: Counter[str] = Counter()
@@ -132,7 +132,7 @@ class Steps:
     @property
     def unfilled(self) -> int:
         """Instants of the grid that got no row."""
-        return self._aligner.unfilled if self._aligner is not None else 0
+        return self._unfilled_before + (self._aligner.unfilled if self._aligner is not None else 0)
 
     @property
     def all_marked(self) -> Counter[str]:
@@ -215,6 +215,9 @@ class Steps:
             "made": self.made,
             "used_before": self._used_before,
             "made_before": self._made_before,
+            "unfilled": self.unfilled,
+            "unfilled_before": self._unfilled_before,
+            "remarked": dict(self.all_marked - self.marked),
         }
 
     def restore(self, state: State) -> None:
@@ -226,6 +229,7 @@ class Steps:
         self._silent = dict(cast("list[tuple[int, int]]", state["silent"]))
         self.examples = as_counts(state["examples"])
         self._used_before, self._made_before = as_int(state["used_before"]), as_int(state["made_before"])
+        self._unfilled_before = as_int(state["unfilled_before"])
         self._count_on(state)
 
     def begin_anew(self, state: State, *, reason: str, keeps_times: bool) -> None:
@@ -239,7 +243,9 @@ class Steps:
         self._count_on(state)
         self.dropped[reason] += as_int(state["waiting"])
         self.dropped.update(as_counts(state["abandoned"]))
+        self.marked.update(as_counts(state["remarked"]))
         self._used_before, self._made_before = as_int(state["used"]), as_int(state["made"])
+        self._unfilled_before = as_int(state["unfilled"])
         self.windower.scored = as_int(state["scored"])
         if keeps_times:
             self.cleaner.restore(as_state(as_state(state["steps"])["cleaner"]))

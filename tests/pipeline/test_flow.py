@@ -327,6 +327,25 @@ def test_what_a_gap_took_before_a_reload_stays_counted(other):
     assert_sums(new.figures())
 
 
+def test_what_a_grid_and_windows_of_time_noted_before_a_reload_stays_counted():
+    old = make_flow(
+        plan(window={"duration_s": 10.0}, align={"every_s": 1.0, "max_gap_s": 2.0}, idle_timeout_s=100.0)
+    )
+    fed(old, [*range(25), 40, 41])
+    before = old.figures()
+    assert before.unfilled > 0
+    assert before.marked["excess"] > 0
+    for _ in range(2):  # it's not counted twice either
+        new = make_flow()
+        new.adopt(old)
+        assert (new.figures().unfilled, new.figures().marked) == (before.unfilled, before.marked)
+        again = make_flow()
+        again.restore(new.state())
+        assert (again.figures().unfilled, again.figures().marked) == (before.unfilled, before.marked)
+        assert_sums(again.figures())
+        old = again
+
+
 def test_a_class_without_a_number_leaves_the_window_unscored():
     """Its score would be finite, since it is the other class that is alerted on; no JSON number holds the rest."""
     given = plan(length=1, hop=1, channels=("a", "b"), model=HalvingModel(1, 2, failing))
