@@ -210,6 +210,6 @@ def _summary_lines(
     names = [printable(f"{stream}/{device}") for (stream, device), _ in busiest]
     width = max(map(len, names), default=0)
     for name, (_, count) in zip(names, busiest, strict=True):
-        yield f"  {name.ljust(width)}  {count:,} readings, {count * rate:,.2f}/s"
+        yield f"  {name.ljust(width)}  {count:,} reading{'' if count == 1 else 's'}, {count * rate:,.2f}/s"
     if len(heard) > _DEVICES_SHOWN:
         yield f"  and {len(heard) - _DEVICES_SHOWN:,} more devices"

@@ -179,7 +179,7 @@ def test_the_summary_adds_up_and_names_the_busiest_devices(prepared):
         "dropped, out_of_range: 1, first pump/p2",
         "unscored, warming_up: 2",
         "  pump/p1  2 readings, 1.00/s",
-        "  pump/p2  1 readings, 0.50/s",
+        "  pump/p2  1 reading, 0.50/s",
     ]
 
 
@@ -189,7 +189,7 @@ def test_the_summary_of_many_devices_stays_short(prepared):
     lines = list(tap.end())
     assert lines[0].startswith("… 3 more")
     assert lines[-1] == "  and 3 more devices"
-    assert sum(" readings, " in line for line in lines) == 20
+    assert sum(" reading" in line and "/s" in line for line in lines) == 20
 
 
 def test_as_json_every_line_is_a_document_and_the_last_is_the_summary(prepared):
