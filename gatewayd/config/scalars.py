@@ -73,7 +73,7 @@ def _choice(scalar: Scalar, choices: tuple[Value, ...]) -> Value:
             continue
     names = [str(choice) for choice in choices]
     if len(names) > _MANY and (near := get_close_matches(scalar.text, names, n=1)):
-        raise UnreadableError(f"expected one of {len(names)} names; did you mean '{near[0]}'?")
+        raise UnreadableError(f"expected one of {len(names)} names, perhaps '{near[0]}'")
     raise UnreadableError(f"expected {', '.join(names[:-1])} or {names[-1]}")
 
 

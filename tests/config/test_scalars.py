@@ -66,6 +66,12 @@ def test_what_is_not_of_the_type_is_refused(scalar, wanted):
         read_scalar(scalar, wanted)
 
 
+def test_a_misspelt_choice_of_many_is_answered_with_the_nearest():
+    formats = Literal["json", "number", "csv", "edgex", "homie", "image", "tasmota"]
+    with pytest.raises(UnreadableError, match=r"^expected one of 7 names, perhaps 'json'$"):
+        read_scalar(plain("jsn"), formats)
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_that_python_writes_is_read_back(value):
     assert read_scalar(plain(repr(value)), float) == value
