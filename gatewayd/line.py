@@ -36,7 +36,8 @@ _WITHHOLD_S = 10.0  # how long messages stay unacknowledged while the outbox fai
 _NS = 10**9
 _APART_NS = 1000
 _MOST_HEARD = 1000  # from upstream; whoever says more than people can is not heard
-_KEEP_S = 5.0  # between two writes of what alerts stand: a trembling alert must not wear a memory card out
+_KEEP_S = 5.0  # between two writes of what alerts stand: a trembling alert must not wear a memory card out...
+_KEEP_BURST = 12  # ...but so many within a minute may come at once: an alert that is lost is never cleared
 _KEEP_PART = (
     20  # and of its time the line spends no more than this part on it, however many devices there are
 )
@@ -141,6 +142,7 @@ class Line:
         self._memory = memory
         self._is_changed = False  # alerts have changed since they were kept, or there are new devices
         self._keep_due = 0.0
+        self._kept_s: list[float] = []  # when that was done lately
         self._is_heard = False
         self._heard: queue.Queue[tuple[str, Heard, Callable[[Publication], None]]] = queue.Queue(_MOST_HEARD)
         self.figures = LineFigures()
@@ -210,7 +212,7 @@ class Line:
                 if self._is_changed and now_s >= self._keep_due:
                     self._keep(self._flow.alerts_state())
                     took_s = time.monotonic() - now_s
-                    self._keep_due = now_s + max(_KEEP_S, _KEEP_PART * took_s)
+                    self._keep_due = self._next_keep(now_s, took_s)
             self._take(linger_s=0.0)
         finally:
             if self._held:
@@ -294,6 +296,13 @@ class Line:
                 held=flood.held,
                 released=flood.released,
             )
+
+    def _next_keep(self, now_s: float, took_s: float) -> float:
+        """Return when alerts may be kept again: at once a few times in a row, ``_KEEP_S`` apart in the long run."""
+        self._kept_s = [at for at in self._kept_s if now_s - at < _KEEP_S * _KEEP_BURST]
+        self._kept_s.append(now_s)
+        is_burst_over = len(self._kept_s) >= _KEEP_BURST
+        return now_s + max(_KEEP_S if is_burst_over else 0.0, _KEEP_PART * took_s)
 
     def _keep(self, state: State) -> bool:
         """Write the state down; tell whether that was done."""

@@ -4,6 +4,7 @@ import select
 import threading
 import time
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -381,3 +382,15 @@ def test_a_device_is_remembered_before_it_has_had_an_alert():
     assert device == "p1"
     assert "steps" not in first["streams"]["pump"]
     assert "steps" in memory.states[-1]["streams"]["pump"]
+
+
+def test_what_alerts_stand_is_kept_at_once_but_not_again_and_again():
+    line, _, _ = scripted()
+    now, due = 1000.0, []
+    for _ in range(20):
+        now = max(now, line._next_keep(now, 0.0))
+        due.append(round(now, 3))
+    assert due[:11] == [1000.0] * 11
+    assert [later - earlier for earlier, later in pairwise(due[11:])] == [5.0] * 8
+    assert line._next_keep(5000.0, 0.0) == 5000.0  # a calm while later
+    assert line._next_keep(6000.0, 2.0) == 6040.0  # a large one takes no more than a part of the line's time
