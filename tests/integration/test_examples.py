@@ -182,7 +182,10 @@ def test_home_a_sensor_in_fahrenheit_is_not_read_and_the_log_says_so(tmp_path, m
         figures = figures_where(daemon, dropped={"missing": 10})  # humidity came, temperature did not
         assert figures["unread"] == {"unit_differs": 10}
         (line,) = daemon.events("parts_unread")[:1]
-        assert (line["reason"], line["first_seen_on"]) == ("unit_differs", "climate/zigbee2mqtt/fridge")
+        assert (line["reason"], line["first_seen_on"]) == (
+            "unit_differs",
+            "climate/zigbee2mqtt/fridge temperature: °F, not °C",
+        )
         assert adds_up(figures)
 
 
