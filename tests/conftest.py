@@ -1,11 +1,16 @@
 """Fixtures that several folders share."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.broker import Broker
+
+# What a script starts in the background ignores Ctrl-C, and so do its children; tests send it to some.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from gatewayd import assemble
 from gatewayd.assemble import build_flow
-from gatewayd.errors import ConfigError
+from gatewayd.errors import ConfigError, ModelError
 from gatewayd.startup import prepare
 from tests.support.daemon import PUMP_MODEL
 
@@ -42,11 +43,12 @@ def test_models_formats_nodes_and_topics_are_what_the_file_says(tmp_path):
 
 
 def test_a_model_that_can_t_be_opened_is_a_problem_of_its_line(tmp_path, monkeypatch):
+    def refuse(_bundle, *, runtime):
+        raise ModelError(f"no runtime {runtime}")
+
     path = tmp_path / "gatewayd.yaml"
-    path.write_text(
-        FILE.format(model=PUMP_MODEL).replace("    model:", "    runtime: ai-edge-litert\n    model:")
-    )
+    path.write_text(FILE.format(model=PUMP_MODEL))
     prepared = prepare(path)
-    monkeypatch.setitem(__import__("sys").modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ConfigError, match=r"gatewayd\.yaml:13:.*streams\.pump\.model"):
+    monkeypatch.setattr(assemble, "open_model", refuse)
+    with pytest.raises(ConfigError, match=r"gatewayd\.yaml:12:12: streams\.pump\.model: no runtime auto"):
         build_flow(prepared)

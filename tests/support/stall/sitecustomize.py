@@ -13,10 +13,10 @@ _trigger = Path(os.environ["GATEWAYD_TEST_STALL"])
 _run = Flow.run
 
 
-def _hang(self, messages, arrived_at):
+def _hang(self, messages, *times):
     while messages and _trigger.exists():
         time.sleep(0.02)
-    return _run(self, messages, arrived_at)
+    return _run(self, messages, *times)
 
 
 Flow.run = _hang
