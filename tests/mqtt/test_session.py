@@ -231,7 +231,7 @@ def test_a_wrong_password_is_refused_with_its_reason_logged_once_and_never_shown
 
 @pytest.mark.broker
 @BOTH
-def test_a_second_client_with_the_same_id_does_not_cause_a_tight_loop(broker, open_session):
+def test_case_02_a_second_client_with_the_same_id_does_not_cause_a_tight_loop(broker, open_session):
     """case-02 in small: each CONNACK says success, and the delay grows all the same; one event names the id."""
     with capture_logs() as logs:
         first = open_session(broker.port, client_id="gw-7", options={"reconnect_max_s": 60.0})
